@@ -1,0 +1,137 @@
+"""From untrusted fields to a durable job: defaults filled in, every field checked, room on some node proved.
+
+Shared by the bridge (assignments over gRPC) and the worker (jobs sent by a plain Celery client).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hivemind_worker.domain.assignment import Assignment, check_env
+from hivemind_worker.domain.errors import InvalidField, NeverFits, StoreUnavailable
+from hivemind_worker.domain.job import State
+from hivemind_worker.domain.node import Node
+from hivemind_worker.domain.resources import Amount, Request, describe
+from hivemind_worker.settings import Settings
+from hivemind_worker.store.blobs import BlobStore
+from hivemind_worker.store.jobs import Created, JobStore, NewJob
+from hivemind_worker.store.ledger import Ledger
+
+_REQUEST_FIELDS = frozenset(Request.model_fields)
+
+
+class Intake:
+    """Accepts assignments. Threads may share it. Holds nothing but its clients."""
+
+    def __init__(self, jobs: JobStore, ledger: Ledger, bundles: BlobStore, settings: Settings) -> None:
+        self._jobs = jobs
+        self._ledger = ledger
+        self._bundles = bundles
+        self._settings = settings
+
+    def check(self, fields: Mapping[str, Any], secrets: Mapping[str, str] | None = None) -> NewJob:
+        """Fill in defaults and check one assignment without touching Redis.
+
+        Raises InvalidField, also for a bundle that was never uploaded.
+        """
+        assignment = Assignment.parse(with_defaults(fields, self._settings))
+        try:
+            checked = check_env(secrets or {})
+        except ValueError as error:
+            raise InvalidField("secrets", str(error)) from None
+        shadowed = sorted(set(checked) & set(assignment.env))
+        if shadowed:
+            raise InvalidField("secrets", f"{shadowed[0]} is given in env as well; give it once")
+        if assignment.bundle_sha256 and not self._bundles.exists(assignment.bundle_sha256):
+            raise InvalidField("bundle_sha256", "no such bundle was uploaded to this node; upload it first")
+        return NewJob(assignment, checked)
+
+    def accept(self, new: NewJob) -> tuple[Created, State]:
+        """Make one durable. Raises NeverFits, AlreadyExists, QueueFull, StoreUnavailable."""
+        answer = self.accept_many([new])[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def accept_many(self, batch: Sequence[NewJob]) -> list[tuple[Created, State] | Exception]:
+        """Make several durable in few round trips; each succeeds or fails by itself. Never raises for one of them."""
+        try:
+            nodes = self._ledger.nodes()
+            refusals = [never_fits(new.assignment.requests, nodes) for new in batch]
+            fitting = [new for new, refusal in zip(batch, refusals, strict=True) if refusal is None]
+            answers = iter(self._jobs.create_many(fitting) if fitting else [])
+        except StoreUnavailable as error:
+            return [error] * len(batch)
+        return [next(answers) if refusal is None else refusal for refusal in refusals]
+
+
+def with_defaults(fields: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+    """The assignment with the node's defaults where a field is absent or None. Pure."""
+    given = {name: value for name, value in fields.items() if value is not None}
+    wanted = given.get("requests") or {}
+    if not isinstance(wanted, Mapping):
+        raise InvalidField("requests", "must be a mapping of cpu, memory, gpus, gpu_memory, disk, pids")
+    defaults: dict[str, Any] = {
+        "cpu": settings.default_cpu,
+        "memory": settings.default_memory,
+        "disk": settings.default_disk,
+        "pids": settings.default_pids,
+    }
+    requests = defaults | {name: value for name, value in wanted.items() if value is not None}
+    return {
+        "image": settings.default_image,
+        "timeout_seconds": settings.default_timeout,
+        "priority": settings.default_priority,
+        "network": settings.default_network,
+        **{name: value for name, value in given.items() if value != "" or name == "task_id"},
+        "requests": requests,
+    }
+
+
+def never_fits(request: Request, nodes: Sequence[Node]) -> NeverFits | None:
+    """Why no known node could ever hold the request; None when one could, or when no node is known yet. Pure."""
+    if not nodes:
+        return None
+    wanted = Amount.of(request)
+    best: dict[str, int] | None = None
+    for node in nodes:
+        missing = node.allocatable.lacks(wanted)
+        if not missing and gpu_memory_possible(request, node):
+            return None
+        if best is None or len(missing) < len(best):
+            best = missing
+    if not best:
+        return NeverFits(f"requests.gpu_memory: no node has {request.gpus} devices of that much memory")
+    name, _ = max(best.items(), key=lambda item: _relative(item, wanted))
+    most = max(getattr(node.allocatable, name) for node in nodes)
+    asked = getattr(wanted, name)
+    field = "cpu" if name == "millicores" else name
+    return NeverFits(
+        f"requests.{field}: asked for {describe(name, asked)}, but the most a node can allocate is "
+        f"{describe(name, most)}; ask for less or raise the node's cap"
+    )
+
+
+def gpu_memory_possible(request: Request, node: Node) -> bool:
+    """Whether enough of the node's devices are large enough."""
+    return sum(1 for gpu in node.gpus if gpu.memory >= request.gpu_memory) >= request.gpus
+
+
+def _relative(item: tuple[str, int], wanted: Amount) -> float:
+    return item[1] / max(1, int(getattr(wanted, item[0])))
+
+
+def plain_fields(spec: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """A plain Celery client's one argument → (assignment fields, secrets). Raises InvalidField."""
+    fields = dict(spec)
+    secrets = fields.pop("secrets", None) or {}
+    if not isinstance(secrets, Mapping) or not all(
+        isinstance(name, str) and isinstance(value, str) for name, value in secrets.items()
+    ):
+        raise InvalidField("secrets", "must map names to texts")
+    timeout = fields.get("timeout_seconds")
+    if isinstance(timeout, float) and not math.isfinite(timeout):
+        raise InvalidField("timeout_seconds", "must be a finite number")
+    return fields, dict(secrets)

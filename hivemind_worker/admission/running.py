@@ -1,0 +1,72 @@
+"""What this worker runs right now: one entry per job, put there before its attempt is claimed."""
+
+from __future__ import annotations
+
+import threading
+from typing import Generic, Protocol, TypeVar
+
+
+class Stoppable(Protocol):
+    """The part of an attempt's handle that others than its body may use."""
+
+    def stop(self, grace: float) -> None:
+        """Ask for the job's end."""
+
+    def detach(self) -> None:
+        """Ask the body to leave; the container goes on."""
+
+
+H = TypeVar("H", bound=Stoppable)
+
+
+class Running(Generic[H]):
+    """Handles by task_id. The lock guards the dict alone and is never held over a call into a handle."""
+
+    def __init__(self) -> None:
+        self._handles: dict[str, H] = {}
+        self._lock = threading.Lock()
+        self._leaving = False
+        self._empty = threading.Event()
+        self._empty.set()
+
+    def enter(self, task_id: str, handle: H) -> bool:
+        """Register; False when the job runs here already, or the worker is leaving."""
+        with self._lock:
+            if self._leaving or task_id in self._handles:
+                return False
+            self._handles[task_id] = handle
+            self._empty.clear()
+            return True
+
+    def leave(self, task_id: str) -> None:
+        """Take out."""
+        with self._lock:
+            self._handles.pop(task_id, None)
+            if not self._handles:
+                self._empty.set()
+
+    def ids(self) -> list[str]:
+        """The jobs that run here."""
+        with self._lock:
+            return list(self._handles)
+
+    def stop(self, task_id: str, grace: float) -> bool:
+        """Ask one to end; False when it does not run here."""
+        with self._lock:
+            handle = self._handles.get(task_id)
+        if handle is None:
+            return False
+        handle.stop(grace)
+        return True
+
+    def detach_all(self) -> None:
+        """The worker leaves: every body returns, no further one enters."""
+        with self._lock:
+            self._leaving = True
+            handles = list(self._handles.values())
+        for handle in handles:
+            handle.detach()
+
+    def wait_empty(self, timeout: float) -> bool:
+        """Wait until the last body has left."""
+        return self._empty.wait(timeout)

@@ -1,0 +1,60 @@
+"""The composition root for whatever is kept: the only place that builds store clients. agent.py builds the worker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import redis
+
+from hivemind_worker.settings import Settings
+from hivemind_worker.store.blobs import BlobStore
+from hivemind_worker.store.connection import connect
+from hivemind_worker.store.events import Events
+from hivemind_worker.store.jobs import JobStore
+from hivemind_worker.store.keys import Keys
+from hivemind_worker.store.ledger import Ledger
+from hivemind_worker.store.logs import LogStore
+from hivemind_worker.store.seal import Sealer
+
+
+@dataclass(frozen=True)
+class Stores:
+    """Everything that is kept, behind one set of connections. Threads may share it."""
+
+    redis: redis.Redis
+    keys: Keys
+    jobs: JobStore
+    ledger: Ledger
+    events: Events
+    logs: LogStore
+    bundles: BlobStore
+    artifacts: BlobStore
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self.redis.close()
+
+
+def open_stores(settings: Settings) -> Stores:
+    """Build the stores. Connects to Redis only at the first call; makes the node's directories."""
+    settings.state.mkdir(parents=True, exist_ok=True)
+    client, keys = connect(settings.redis), Keys(settings.namespace)
+    sealer = Sealer.from_file(settings.state / "secret.key")
+    blobs, staging = settings.state / "blobs", settings.state / "tmp"
+    return Stores(
+        redis=client,
+        keys=keys,
+        jobs=JobStore(
+            client,
+            keys,
+            sealer,
+            ageing=settings.ageing,
+            max_waiting=settings.max_waiting,
+            retention=settings.retention,
+        ),
+        ledger=Ledger(client, keys, heartbeat_timeout=settings.heartbeat_timeout),
+        events=Events(client, keys),
+        logs=LogStore(client, keys),
+        bundles=BlobStore((blobs / "bundles").as_uri(), staging),
+        artifacts=BlobStore((blobs / "artifacts").as_uri(), staging),
+    )

@@ -1,0 +1,1 @@
+"""The words and rules of the house: standard library and pydantic only, no I/O."""

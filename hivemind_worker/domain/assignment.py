@@ -1,0 +1,130 @@
+"""What a master sends: one assignment, checked field by field."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from hivemind_worker.domain.errors import InvalidField
+from hivemind_worker.domain.resources import MAX_TIMEOUT, Finite, Request
+
+TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
+#: the reference grammar of github.com/distribution/reference, shortened: registry/path:tag@digest
+IMAGE = re.compile(
+    r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?(?::\d+)?/)?"
+    r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*"
+    r"(?::\w[\w.-]{0,127})?(?:@sha256:[a-f0-9]{64})?",
+    re.ASCII,
+)
+ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+SHA256 = re.compile(r"[a-f0-9]{64}")
+MAX_ENV_BYTES = 256 * 1024
+MAX_COMMAND_BYTES = 128 * 1024
+
+Network = Literal["none", "internet"]
+
+
+def check_task_id(value: str) -> str:
+    """Return it, or raise InvalidField('task_id')."""
+    if not TASK_ID.fullmatch(value):
+        raise InvalidField("task_id", f"{value[:80]!r} does not match [A-Za-z0-9][A-Za-z0-9_.-]{{0,63}}")
+    return value
+
+
+class Assignment(BaseModel):
+    """One job as accepted, every default filled in. Secrets travel beside it, never inside."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    task_id: str
+    image: str
+    command: tuple[str, ...] = ()
+    bundle_sha256: str = ""
+    env: dict[str, str] = Field(default_factory=dict)
+    requests: Request
+    timeout_seconds: Annotated[Finite, Field(gt=0, le=MAX_TIMEOUT)]
+    priority: Annotated[int, Field(ge=0, le=9)] = 5
+    network: Network = "none"
+    retries: Annotated[int, Field(ge=0, le=100)] = 0
+    owner: str = ""
+
+    @field_validator("task_id")
+    @classmethod
+    def _task_id(cls, value: str) -> str:
+        return check_task_id(value)
+
+    @field_validator("image")
+    @classmethod
+    def _image(cls, value: str) -> str:
+        if len(value) > 512 or not IMAGE.fullmatch(value):
+            raise ValueError(f"{value[:80]!r} is not an image reference such as python:3.11-slim")
+        return value
+
+    @field_validator("command")
+    @classmethod
+    def _command(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if any("\0" in word for word in value):
+            raise ValueError("a word holds a NUL character")
+        if value and not value[0]:
+            raise ValueError("the program's name is empty")
+        if sum(len(word.encode(errors="surrogatepass")) for word in value) > MAX_COMMAND_BYTES:
+            raise ValueError(f"is longer than {MAX_COMMAND_BYTES} bytes; put it into a bundle")
+        return value
+
+    @field_validator("bundle_sha256")
+    @classmethod
+    def _bundle(cls, value: str) -> str:
+        if value and not SHA256.fullmatch(value):
+            raise ValueError("is not a sha256 in lower-case hex")
+        return value
+
+    @field_validator("env")
+    @classmethod
+    def _env(cls, value: dict[str, str]) -> dict[str, str]:
+        return check_env(value)
+
+    @field_validator("owner")
+    @classmethod
+    def _owner(cls, value: str) -> str:
+        if len(value) > 128 or not value.isprintable():
+            raise ValueError("must be at most 128 printable characters")
+        return value
+
+    @classmethod
+    def parse(cls, fields: Mapping[str, Any]) -> Self:
+        """Build one from untrusted fields. Raises InvalidField for the first that is wrong."""
+        try:
+            return cls.model_validate(dict(fields))
+        except ValidationError as error:
+            raise first_violation(error) from None
+
+    def digest(self, secrets: Mapping[str, str], key: bytes) -> str:
+        """Keyed digest of everything asked for: equal digests are the same assignment, and give no secret away."""
+        body = json.dumps([self.model_dump(mode="json"), dict(secrets)], sort_keys=True)
+        return hmac.new(key, body.encode(errors="surrogatepass"), hashlib.sha256).hexdigest()
+
+
+def check_env(value: Mapping[str, str]) -> dict[str, str]:
+    """Names and size of an environment. Raises ValueError."""
+    for name, text in value.items():
+        if not ENV_NAME.fullmatch(name):
+            raise ValueError(f"{name[:80]!r} is not a name for an environment variable")
+        if "\0" in text:
+            raise ValueError(f"{name} holds a NUL character")
+    if sum(len(name) + len(text) for name, text in value.items()) > MAX_ENV_BYTES:
+        raise ValueError(f"is larger than {MAX_ENV_BYTES} bytes; put it into a bundle")
+    return dict(value)
+
+
+def first_violation(error: ValidationError) -> InvalidField:
+    """The first complaint of pydantic as one InvalidField: 'requests.cpu', 'must be …'."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    path = ".".join(str(part) for part in first["loc"]) or "assignment"
+    message = first["msg"].removeprefix("Value error, ")
+    return InvalidField(path, message)

@@ -1,0 +1,126 @@
+"""The durable record of one job, its states, and how it reads from outside."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from hivemind_worker.domain.assignment import Assignment
+from hivemind_worker.domain.outcome import Outcome
+
+
+class State(StrEnum):
+    """Where a job is. See docs/state_machine.md."""
+
+    #: accepted and durable, holds nothing of any node
+    WAITING = "waiting"
+    #: holds a reservation; its Celery message is on the way
+    ADMITTED = "admitted"
+    #: a worker has claimed the attempt; workspace and image are being made ready
+    PREPARING = "preparing"
+    #: its container has been started
+    RUNNING = "running"
+    #: its container has ended; the artifact is being collected
+    COLLECTING = "collecting"
+    #: ended: exit code 0
+    COMPLETED = "completed"
+    #: ended: anything else that nobody asked for
+    FAILED = "failed"
+    #: ended: on request
+    STOPPED = "stopped"
+
+    @property
+    def terminal(self) -> bool:
+        """Whether nothing can follow."""
+        return self in TERMINAL
+
+
+TERMINAL = frozenset({State.COMPLETED, State.FAILED, State.STOPPED})
+#: states in which a job holds a reservation
+HELD = (State.ADMITTED, State.PREPARING, State.RUNNING, State.COLLECTING)
+
+
+class Times(BaseModel):
+    """Milliseconds since the epoch, by Redis' clock; None: not yet."""
+
+    model_config = ConfigDict(frozen=True)
+
+    created: int
+    admitted: int | None = None
+    started: int | None = None
+    finished: int | None = None
+
+
+class Job(BaseModel):
+    """One job as Redis holds it. `attempt` is 0 until the first admission."""
+
+    model_config = ConfigDict(frozen=True)
+
+    assignment: Assignment
+    state: State
+    attempt: int = 0
+    node: str = ""
+    worker: str = ""
+    times: Times
+    #: grace in seconds of a stop that was asked for; None: none was
+    stop_grace: float | None = None
+    outcome: Outcome | None = None
+    #: failed attempts of the job's own so far, against `assignment.retries`
+    failures: int = 0
+    #: attempts lost to the infrastructure so far, against a budget of their own
+    infra_failures: int = 0
+
+    @property
+    def task_id(self) -> str:
+        """The id the master gave."""
+        return self.assignment.task_id
+
+
+class WaitingInfo(BaseModel):
+    """Why a job waits: a reason for a person, its place (1 is next), seconds until it may start if known."""
+
+    model_config = ConfigDict(frozen=True)
+
+    reason: str
+    position: int | None = None
+    eta_seconds: float | None = None
+
+
+def iso(milliseconds: int | None) -> str | None:
+    """Epoch milliseconds → ISO 8601 in UTC; None stays None."""
+    if milliseconds is None:
+        return None
+    when = datetime.fromtimestamp(milliseconds / 1000, UTC)
+    return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def view(job: Job, waiting: WaitingInfo | None = None) -> dict[str, Any]:
+    """The job as every outside surface shows it (contract: `show --json`). Holds no secret."""
+    spec, outcome = job.assignment, job.outcome
+    return {
+        "task_id": job.task_id,
+        "state": job.state.value,
+        "cause": outcome.cause.value if outcome else None,
+        "exit_code": outcome.exit_code if outcome else None,
+        "attempt": job.attempt,
+        "owner": spec.owner,
+        "node": job.node or None,
+        "worker": job.worker or None,
+        "image": spec.image,
+        "command": list(spec.command),
+        "requests": spec.requests.model_dump(),
+        "priority": spec.priority,
+        "waiting": waiting.model_dump() if waiting and job.state is State.WAITING else None,
+        "times": {name: iso(value) for name, value in job.times.model_dump().items()},
+        "usage": outcome.usage.model_dump() if outcome else None,
+        "artifact": outcome.artifact.model_dump() if outcome and outcome.artifact else None,
+        "log": outcome.log.model_dump() if outcome else None,
+        "evidence": outcome.evidence if outcome else None,
+        "timeout_seconds": spec.timeout_seconds,
+        "network": spec.network,
+        "retries": spec.retries,
+        "bundle_sha256": spec.bundle_sha256 or None,
+    }

@@ -1,0 +1,178 @@
+"""What a job asks for and what a node has: cores, bytes, devices, processes, slots."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+
+KIB = 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
+TIB = 1024 * GIB
+
+_SIZE = re.compile(r"^(\d+(?:\.\d+)?)\s*([KMGT]?)I?B?$")
+_UNITS = {"": 1, "K": KIB, "M": MIB, "G": GIB, "T": TIB}
+_DURATION = re.compile(r"^(\d+(?:\.\d+)?)\s*(s|m|h|d)?$")
+_SECONDS = {None: 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+#: Docker refuses a container with less (daemon/daemon_unix.go: linuxMinMemory)
+MIN_MEMORY = 6 * MIB
+#: beyond any machine on sale: a number above it is a mistake of units
+MAX_CPU = 4096.0
+MAX_BYTES = 1024 * TIB
+MAX_PIDS = 4_194_304  # PID_MAX_LIMIT of a 64-bit Linux
+MAX_TIMEOUT = 30 * 86400.0
+
+
+def parse_size(text: str) -> int:
+    """'256M' → bytes; suffixes K M G T are powers of 1024. Raises ValueError with what would be right."""
+    match = _SIZE.match(text.strip().upper())
+    if not match:
+        raise ValueError(f"{text!r} is not a size; write a number with an optional K, M, G or T, as in 256M")
+    size = float(match[1]) * _UNITS[match[2]]
+    if size > MAX_BYTES:
+        raise ValueError(f"{text!r} is larger than any machine")
+    return int(size)
+
+
+def parse_duration(text: str) -> float:
+    """'10m' → seconds; suffixes s m h d. Raises ValueError with what would be right."""
+    match = _DURATION.match(text.strip().lower())
+    if not match:
+        raise ValueError(f"{text!r} is not a time; write a number with an optional s, m, h or d, as in 10m")
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+def _finite(value: float) -> float:
+    if not math.isfinite(value):
+        raise ValueError("must be a finite number")
+    return value
+
+
+Finite = Annotated[float, AfterValidator(_finite)]
+
+
+class Request(BaseModel):
+    """What one job asks for; the container's caps are the same numbers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cpu: Annotated[Finite, Field(description="cores")]
+    memory: Annotated[int, Field(description="bytes")]
+    gpus: Annotated[int, Field(ge=0, le=1024)] = 0
+    gpu_memory: Annotated[int, Field(ge=0, le=MAX_BYTES, description="bytes on each device")] = 0
+    disk: Annotated[int, Field(description="bytes in the workspace")]
+    pids: Annotated[int, Field(ge=1, le=MAX_PIDS)]
+
+    @field_validator("cpu")
+    @classmethod
+    def _cpu(cls, value: float) -> float:
+        if not 0.01 <= value <= MAX_CPU:
+            raise ValueError(f"must be between 0.01 and {MAX_CPU:g} cores, not {value:g}")
+        return round(value, 3)
+
+    @field_validator("memory")
+    @classmethod
+    def _memory(cls, value: int) -> int:
+        if not MIN_MEMORY <= value <= MAX_BYTES:
+            raise ValueError(f"must be between 6M ({MIN_MEMORY}) and {MAX_BYTES} bytes, not {value}")
+        return value
+
+    @field_validator("disk")
+    @classmethod
+    def _disk(cls, value: int) -> int:
+        if not MIB <= value <= MAX_BYTES:
+            raise ValueError(f"must be between 1M ({MIB}) and {MAX_BYTES} bytes, not {value}")
+        return value
+
+    @property
+    def millicores(self) -> int:
+        """Integer thousandths of a core: sums of these never drift as sums of floats do."""
+        return round(self.cpu * 1000)
+
+    @property
+    def shape(self) -> str:
+        """One string for all requests of the same size: the name of their waiting line."""
+        return f"{self.millicores}:{self.memory}:{self.gpus}:{self.gpu_memory}:{self.disk}:{self.pids}"
+
+    @classmethod
+    def from_shape(cls, shape: str) -> Self:
+        """The inverse of `shape`."""
+        cpu, memory, gpus, gpu_memory, disk, pids = (int(part) for part in shape.split(":"))
+        return cls(cpu=cpu / 1000, memory=memory, gpus=gpus, gpu_memory=gpu_memory, disk=disk, pids=pids)
+
+
+class Amount(BaseModel):
+    """An amount of everything a node has. Additive: capacity, reserve, allocatable, reserved are all Amounts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    millicores: int = 0
+    memory: int = 0
+    gpus: int = 0
+    disk: int = 0
+    slots: int = 0
+
+    @classmethod
+    def of(cls, request: Request) -> Self:
+        """What one job with this request takes."""
+        return cls(
+            millicores=request.millicores,
+            memory=request.memory,
+            gpus=request.gpus,
+            disk=request.disk,
+            slots=1,
+        )
+
+    def __add__(self, other: Amount) -> Amount:
+        return Amount(**{name: getattr(self, name) + getattr(other, name) for name in RESOURCES})
+
+    def __sub__(self, other: Amount) -> Amount:
+        return Amount(**{name: getattr(self, name) - getattr(other, name) for name in RESOURCES})
+
+    def floor(self) -> Amount:
+        """The same with nothing below zero."""
+        return Amount(**{name: max(0, getattr(self, name)) for name in RESOURCES})
+
+    def within(self, other: Amount) -> Amount:
+        """The smaller of the two, resource by resource."""
+        return Amount(**{name: min(getattr(self, name), getattr(other, name)) for name in RESOURCES})
+
+    def covers(self, other: Amount) -> bool:
+        """Whether `other` fits into this."""
+        return not self.lacks(other)
+
+    def lacks(self, other: Amount) -> dict[str, int]:
+        """How much of which resource is missing for `other` to fit; empty when it fits."""
+        missing = {name: getattr(other, name) - getattr(self, name) for name in RESOURCES}
+        return {name: amount for name, amount in missing.items() if amount > 0 and getattr(other, name) > 0}
+
+    @property
+    def cpu(self) -> float:
+        """Cores."""
+        return self.millicores / 1000
+
+
+RESOURCES: tuple[str, ...] = tuple(Amount.model_fields)
+
+
+def describe(name: str, amount: int) -> str:
+    """'millicores', 1500 → '1.5 cores'; for messages to people."""
+    if name == "millicores":
+        return f"{amount / 1000:g} cores"
+    if name in ("memory", "disk"):
+        return f"{format_size(amount)} of {name}"
+    return f"{amount} {name}"
+
+
+def format_size(amount: int) -> str:
+    """Bytes in the largest unit that keeps three digits: 268435456 → '256M'."""
+    value = float(amount)
+    for unit in ("", "K", "M", "G", "T"):
+        if abs(value) < 1024 or unit == "T":
+            return f"{value:.3g}{unit}" if value < 1000 else f"{value:.0f}{unit}"
+        value /= 1024
+    raise AssertionError("unreachable")

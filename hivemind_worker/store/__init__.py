@@ -1,0 +1,1 @@
+"""The only room that knows Redis, SQL and the blob files."""

@@ -1,0 +1,94 @@
+"""Connections to Redis: how they are made, how scripts run on them, and how their faults are named."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import redis
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
+
+from hivemind_worker.domain.errors import StoreUnavailable
+
+#: Arguments and keys of a script
+type_args = Sequence[str | bytes | int | float]
+
+
+def connect(url: str, *, timeout: float = 5.0) -> redis.Redis:
+    """A client for `url` whose calls end within about twice `timeout` seconds. Connects at the first call.
+
+    A pooled connection that died is replaced once: every script of ours is idempotent, so a repeat is safe.
+    """
+    return redis.Redis.from_url(
+        url,
+        socket_timeout=timeout,
+        socket_connect_timeout=min(timeout, 2.0),
+        retry=Retry(ExponentialBackoff(cap=0.1, base=0.01), retries=1),
+        health_check_interval=0,
+    )
+
+
+@contextmanager
+def named_faults() -> Iterator[None]:
+    """Turn redis-py's ways of saying 'Redis is away' into StoreUnavailable."""
+    try:
+        yield
+    except (redis.ConnectionError, redis.TimeoutError, redis.exceptions.BusyLoadingError) as error:
+        raise StoreUnavailable(f"Redis does not answer: {error}") from error
+    except redis.exceptions.ReadOnlyError as error:
+        raise StoreUnavailable(f"Redis takes no writes: {error}") from error
+    except redis.exceptions.ResponseError as error:
+        if str(error).startswith(("MISCONF", "OOM", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "NOREPLICAS")):
+            raise StoreUnavailable(f"Redis takes no writes: {error}") from error
+        raise
+
+
+@cache
+def script_source(name: str) -> str:
+    """The text of one script with the shared library in front of it."""
+    folder = resources.files("hivemind_worker.store") / "scripts"
+    library = (folder / "_lib.lua").read_text("utf-8")
+    return library + "\n" + (folder / f"{name}.lua").read_text("utf-8")
+
+
+class Scripts:
+    """Our scripts, registered on one client. Sent by digest; Redis learns a missing one on the fly."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+        self._registered: dict[str, Any] = {}
+
+    def run(self, name: str, keys: type_args, args: type_args) -> Any:
+        """Run one script. Raises StoreUnavailable."""
+        with named_faults():
+            return self._script(name)(keys=keys, args=args)
+
+    def run_many(self, name: str, calls: Sequence[tuple[type_args, type_args]]) -> list[Any]:
+        """Run one script several times in one round trip. An item that failed is its exception."""
+        with named_faults():
+            pipe = self._client.pipeline(transaction=False)
+            for keys, args in calls:
+                self._script(name)(keys=keys, args=args, client=pipe)
+            return list(pipe.execute(raise_on_error=False))
+
+    def _script(self, name: str) -> Any:
+        if name not in self._registered:
+            self._registered[name] = self._client.register_script(script_source(name))
+        return self._registered[name]
+
+
+def text(value: Any) -> str:
+    """What Redis gave, as text."""
+    return value.decode("utf-8") if isinstance(value, bytes) else str(value)
+
+
+def fields(reply: Any) -> dict[str, str]:
+    """HGETALL's reply, as a dict or as the flat list a script returns, with text on both sides."""
+    if isinstance(reply, dict):
+        return {text(key): text(value) for key, value in reply.items()}
+    pairs = iter(reply)
+    return {text(key): text(value) for key, value in zip(pairs, pairs, strict=True)}

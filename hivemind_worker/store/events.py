@@ -1,0 +1,71 @@
+"""The stream of state changes: the live feed, and the outbox to the master."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+
+from hivemind_worker.store.connection import fields, named_faults, text
+from hivemind_worker.store.keys import Keys
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One change of state. `at` in epoch milliseconds by Redis' clock; `id` orders events."""
+
+    id: str
+    task_id: str
+    state: str
+    attempt: int
+    cause: str
+    at: int
+
+
+class Events:
+    """Readers of the stream. Writers are the scripts alone."""
+
+    def __init__(self, client: redis.Redis, keys: Keys) -> None:
+        self._redis: Any = client  # redis-py types every reply as a union of its sync and async ones
+        self._keys = keys
+
+    def last_id(self) -> str:
+        """The id of the newest event; '0-0' when there is none."""
+        with named_faults():
+            newest = self._redis.xrevrange(self._keys.events, count=1)
+        return text(newest[0][0]) if newest else "0-0"
+
+    def read(self, after: str, *, block: float, count: int = 500) -> list[Event]:
+        """Events after an id, waiting up to `block` seconds for the first. Raises StoreUnavailable."""
+        with named_faults():
+            reply = self._redis.xread({self._keys.events: after}, count=count, block=max(1, int(block * 1000)))
+        return [_event(text(i), fields(body)) for _, entries in _streams(reply) for i, body in entries]
+
+    def recent(self, count: int) -> list[Event]:
+        """The newest events, newest first."""
+        with named_faults():
+            entries = self._redis.xrevrange(self._keys.events, count=count)
+        return [_event(text(i), fields(body)) for i, body in entries]
+
+
+def _streams(reply: object) -> list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]]:
+    """XREAD's reply as pairs, whichever protocol version carried it."""
+    if not reply:
+        return []
+    if isinstance(reply, dict):  # RESP3
+        return [
+            (name, chunks[0] if chunks and isinstance(chunks[0], list) else chunks) for name, chunks in reply.items()
+        ]
+    return list(reply)  # type: ignore[call-overload,no-any-return]
+
+
+def _event(event_id: str, body: dict[str, str]) -> Event:
+    return Event(
+        event_id,
+        body.get("id", ""),
+        body.get("state", ""),
+        int(body.get("attempt", 0)),
+        body.get("cause", ""),
+        int(body.get("at", 0)),
+    )

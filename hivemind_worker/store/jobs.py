@@ -1,0 +1,323 @@
+"""Job records: created, read, listed, advanced, ended. Every write is one script, safe to repeat."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import redis
+
+from hivemind_worker.domain.assignment import Assignment
+from hivemind_worker.domain.errors import AlreadyExists, InvalidField, NotFound, QueueFull, StaleAttempt
+from hivemind_worker.domain.job import Job, State, Times
+from hivemind_worker.domain.outcome import Cause, Outcome
+from hivemind_worker.store.connection import Scripts, fields, named_faults, text
+from hivemind_worker.store.keys import Keys
+from hivemind_worker.store.seal import Sealer
+
+Created = Literal["created", "same"]
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """An assignment on its way into the store, with the secrets that travel beside it."""
+
+    assignment: Assignment
+    secrets: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some jobs, newest first, and the cursor of the next page ('' at the end)."""
+
+    jobs: tuple[Job, ...]
+    next: str
+
+
+class JobStore:
+    """All job records of one site. Threads may share it. Every call may raise StoreUnavailable."""
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        keys: Keys,
+        sealer: Sealer,
+        *,
+        ageing: float,
+        max_waiting: int,
+        retention: float,
+    ) -> None:
+        self._redis: Any = client  # redis-py types every reply as a union of its sync and async ones
+        self._keys = keys
+        self._scripts = Scripts(client)
+        self._sealer = sealer
+        self._ageing_ms = ageing * 1000
+        self._max_waiting = max_waiting
+        self._retention = max(1, int(retention))
+
+    # --- intake -------------------------------------------------------------------------------------
+
+    def create(self, new: NewJob) -> tuple[Created, State]:
+        """Make one assignment durable. Raises AlreadyExists, QueueFull."""
+        answer = self.create_many([new])[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def create_many(self, batch: Sequence[NewJob]) -> list[tuple[Created, State] | Exception]:
+        """Make several durable in one round trip; each succeeds or fails by itself."""
+        replies = self._scripts.run_many("create", [self._create_call(new) for new in batch])
+        return [self._created(new, reply) for new, reply in zip(batch, replies, strict=True)]
+
+    def _create_call(self, new: NewJob) -> tuple[list[str], list[str | int]]:
+        spec, keys = new.assignment, self._keys
+        shape = spec.requests.shape
+        return (
+            [
+                keys.job(spec.task_id), keys.waiting(shape), keys.waiting_all, keys.shapes,
+                keys.active, keys.index, keys.events, keys.secrets(spec.task_id),
+            ],
+            [
+                spec.task_id, spec.model_dump_json(), spec.digest(new.secrets, self._sealer.digest_key), shape,
+                int(spec.priority * self._ageing_ms), self._sealer.seal(new.secrets), self._max_waiting,
+                keys.changes(spec.task_id), keys.wake,
+            ],
+        )  # fmt: skip
+
+    def _created(self, new: NewJob, reply: object) -> tuple[Created, State] | Exception:
+        if isinstance(reply, Exception):
+            try:
+                with named_faults():
+                    raise reply
+            except Exception as error:  # noqa: BLE001 - handed to the caller of this very item
+                return error
+        assert isinstance(reply, list)
+        verdict, state = text(reply[0]), text(reply[1])
+        if verdict == "conflict":
+            return AlreadyExists(f"task_id {new.assignment.task_id} is taken by another assignment")
+        if verdict == "full":
+            return QueueFull(f"{self._max_waiting} jobs wait already; try again when some have started")
+        return ("created" if verdict == "created" else "same"), State(state)
+
+    # --- reading ------------------------------------------------------------------------------------
+
+    def get(self, task_id: str) -> Job:
+        """One job. Raises NotFound."""
+        job = self.get_many([task_id])[0]
+        if job is None:
+            raise NotFound(f"there is no job {task_id}")
+        return job
+
+    def get_many(self, task_ids: Sequence[str]) -> list[Job | None]:
+        """Several jobs in one round trip, None where there is none."""
+        with named_faults():
+            pipe = self._redis.pipeline(transaction=False)
+            for task_id in task_ids:
+                pipe.hgetall(self._keys.job(task_id))
+            return [job_of(fields(reply)) if reply else None for reply in pipe.execute()]
+
+    def secrets(self, task_id: str) -> dict[str, str]:
+        """The job's secrets, opened."""
+        with named_faults():
+            sealed = self._redis.get(self._keys.secrets(task_id))
+        return self._sealer.open(text(sealed)) if sealed else {}
+
+    def stop_graces(self, task_ids: Sequence[str]) -> dict[str, float]:
+        """Which of these jobs were asked to stop, with the grace in seconds."""
+        with named_faults():
+            pipe = self._redis.pipeline(transaction=False)
+            for task_id in task_ids:
+                pipe.hget(self._keys.job(task_id), "stop_grace")
+            replies = pipe.execute()
+        return {i: float(reply) for i, reply in zip(task_ids, replies, strict=True) if reply is not None}
+
+    def list(
+        self,
+        *,
+        state: State | None = None,
+        owner: str | None = None,
+        active_only: bool = False,
+        limit: int = 100,
+        cursor: str = "",
+    ) -> Page:
+        """One page, newest first. The cursor is opaque; a page never repeats or skips a job that stays."""
+        line = self._keys.active if active_only else self._keys.index
+        found: list[Job] = []
+        for job in self._walk(line, cursor):
+            if (state is None or job.state is state) and (owner is None or job.assignment.owner == owner):
+                found.append(job)
+                if len(found) > limit:
+                    last = found[limit - 1]
+                    return Page(tuple(found[:limit]), f"{last.times.created}:{last.task_id}")
+        return Page(tuple(found), "")
+
+    def _walk(self, line: str, cursor: str) -> Iterator[Job]:
+        """Jobs of an index, newest first, ties by id; ids whose record has expired are swept out on the way."""
+        after = _parse_cursor(cursor)
+        top: float | str = after[0] if after else "+inf"
+        skip = 0
+        while True:
+            with named_faults():
+                rows = self._redis.zrevrangebyscore(line, top, "-inf", start=skip, num=200, withscores=True)
+            if not rows:
+                return
+            skip += len(rows)
+            ids = [text(member) for member, score in rows if after is None or (int(score), text(member)) < after]
+            expired = []
+            for task_id, job in zip(ids, self.get_many(ids), strict=True):
+                if job is None:
+                    expired.append(task_id)
+                else:
+                    yield job
+            if expired:
+                with named_faults():
+                    self._redis.zrem(line, *expired)
+                skip -= len(expired)
+
+    def counts(self) -> dict[str, int]:
+        """How many wait, are active, are known in all."""
+        with named_faults():
+            pipe = self._redis.pipeline(transaction=False)
+            pipe.zcard(self._keys.waiting_all).zcard(self._keys.active).zcard(self._keys.index)
+            waiting, active, known = pipe.execute()
+        return {"waiting": waiting, "active": active, "known": known}
+
+    def bundles_in_use(self) -> frozenset[str]:
+        """Digests of the bundles that jobs which have not ended came with."""
+        with named_faults():
+            ids = [text(member) for member in self._redis.zrange(self._keys.active, 0, -1)]
+        used: set[str] = set()
+        for start in range(0, len(ids), 500):
+            used |= {job.assignment.bundle_sha256 for job in self.get_many(ids[start : start + 500]) if job is not None}
+        return frozenset(used - {""})
+
+    def positions(self, task_ids: Iterable[str]) -> dict[str, int]:
+        """Places in the waiting line, 1 is next; ids that do not wait are left out."""
+        ids = list(task_ids)
+        with named_faults():
+            pipe = self._redis.pipeline(transaction=False)
+            for task_id in ids:
+                pipe.zrank(self._keys.waiting_all, task_id)
+            return {i: rank + 1 for i, rank in zip(ids, pipe.execute(), strict=True) if rank is not None}
+
+    # --- the attempt's own steps ---------------------------------------------------------------------
+
+    def claim(self, task_id: str, attempt: int, *, node: str, worker: str) -> Job:
+        """Take up an attempt. Raises StaleAttempt when it is not this worker's to run."""
+        keys = self._keys
+        reply = self._scripts.run(
+            "claim",
+            [keys.job(task_id), keys.reservations(node), keys.events],
+            [task_id, attempt, worker, keys.changes(task_id)],
+        )
+        if reply is None:
+            raise StaleAttempt(f"attempt {attempt} of {task_id} is not this worker's to run")
+        return job_of(fields(reply))
+
+    def advance(self, task_id: str, attempt: int, target: State) -> None:
+        """Move a held job forward to `target`; no step back, no step twice. Raises StaleAttempt."""
+        keys = self._keys
+        done = self._scripts.run(
+            "advance",
+            [keys.job(task_id), keys.events],
+            [task_id, attempt, target.value, keys.changes(task_id)],
+        )
+        if not done:
+            raise StaleAttempt(f"attempt {attempt} of {task_id} was fenced off before {target.value}")
+
+    def finish(self, job: Job, outcome: Outcome) -> None:
+        """End a held job and release its reservation. Raises StaleAttempt."""
+        keys, task_id = self._keys, job.task_id
+        done = self._scripts.run(
+            "finish",
+            [
+                keys.job(task_id), keys.reservations(job.node), keys.active, keys.events,
+                keys.secrets(task_id), keys.log(task_id),
+            ],
+            [
+                task_id, job.attempt, outcome.state, outcome.model_dump_json(), outcome.cause.value,
+                self._retention, keys.changes(task_id), keys.wake,
+            ],
+        )  # fmt: skip
+        if not done:
+            raise StaleAttempt(f"attempt {job.attempt} of {task_id} was fenced off before its end")
+
+    def retry(self, job: Job, outcome: Outcome, *, own_failure: bool) -> bool:
+        """Send a held job back to the line for its next attempt. False: a stop was asked for, finish it instead.
+
+        Raises StaleAttempt.
+        """
+        keys, task_id = self._keys, job.task_id
+        shape = job.assignment.requests.shape
+        done = self._scripts.run(
+            "retry",
+            [
+                keys.job(task_id), keys.reservations(job.node), keys.waiting(shape), keys.waiting_all,
+                keys.shapes, keys.events,
+            ],
+            [
+                task_id, job.attempt, shape, outcome.model_dump_json(), outcome.cause.value,
+                int(own_failure), keys.changes(task_id), keys.wake,
+            ],
+        )  # fmt: skip
+        if not done:
+            raise StaleAttempt(f"attempt {job.attempt} of {task_id} was fenced off before its retry")
+        return int(done) == 1
+
+    # --- from outside ---------------------------------------------------------------------------------
+
+    def cancel(self, task_id: str, grace: float) -> tuple[bool, State]:
+        """Ask for a stop with this grace (seconds). (accepted, state now); not accepted: it had ended. NotFound."""
+        shape = self.get(task_id).assignment.requests.shape
+        keys = self._keys
+        outcome = Outcome(cause=Cause.CANCELLED, evidence="stopped while it waited; it never started")
+        reply = self._scripts.run(
+            "cancel",
+            [
+                keys.job(task_id), keys.waiting(shape), keys.waiting_all, keys.shapes, keys.active, keys.events,
+                keys.secrets(task_id), keys.log(task_id),
+            ],
+            [
+                task_id, shape, grace, outcome.model_dump_json(), self._retention, keys.changes(task_id),
+                keys.wake, keys.control(""),
+            ],
+        )  # fmt: skip
+        if reply is None:
+            raise NotFound(f"there is no job {task_id}")
+        return text(reply[0]) != "ended", State(text(reply[1]))
+
+
+def job_of(record: Mapping[str, str]) -> Job:
+    """A job from the fields of its hash."""
+
+    def milliseconds(name: str) -> int | None:
+        return int(record[name]) if record.get(name) else None
+
+    return Job(
+        assignment=Assignment.model_validate_json(record["spec"]),
+        state=State(record["state"]),
+        attempt=int(record["attempt"]),
+        node=record.get("node", ""),
+        worker=record.get("worker", ""),
+        times=Times(
+            created=int(record["created"]),
+            admitted=milliseconds("admitted"),
+            started=milliseconds("started"),
+            finished=milliseconds("finished"),
+        ),
+        stop_grace=float(record["stop_grace"]) if "stop_grace" in record else None,
+        outcome=Outcome.model_validate(json.loads(record["outcome"])) if "outcome" in record else None,
+        failures=int(record.get("failures", 0)),
+        infra_failures=int(record.get("infra_failures", 0)),
+    )
+
+
+def _parse_cursor(cursor: str) -> tuple[int, str] | None:
+    if not cursor:
+        return None
+    created, _, task_id = cursor.partition(":")
+    if not created.isdigit() or not task_id:
+        raise InvalidField("cursor", "is not one that a page before gave")
+    return int(created), task_id

@@ -1,0 +1,99 @@
+"""Every Redis key and channel, each a function of the namespace. The braces keep a site in one cluster slot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+#: Celery's queue for jobs sent by a plain client; such a message becomes intake
+INTAKE_QUEUE = "celery"
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """All names under one namespace (a *site*: the nodes that share one waiting line)."""
+
+    namespace: str
+
+    def _key(self, *parts: str) -> str:
+        return f"{{{self.namespace}}}:" + ":".join(parts)
+
+    def job(self, task_id: str) -> str:
+        """Hash: the job record."""
+        return self._key("job", task_id)
+
+    def secrets(self, task_id: str) -> str:
+        """String: the job's secrets, sealed; gone when the job ends."""
+        return self._key("secrets", task_id)
+
+    def log(self, task_id: str) -> str:
+        """Stream: numbered log chunks, ids `<number>-0`."""
+        return self._key("log", task_id)
+
+    def waiting(self, shape: str) -> str:
+        """Sorted set: ids of waiting jobs of one request shape, next first."""
+        return self._key("waiting", shape)
+
+    @property
+    def waiting_all(self) -> str:
+        """Sorted set: ids of all waiting jobs, next first."""
+        return self._key("waiting")
+
+    @property
+    def shapes(self) -> str:
+        """Set: request shapes that have waiting jobs."""
+        return self._key("shapes")
+
+    @property
+    def active(self) -> str:
+        """Sorted set: ids of jobs that have not ended, by creation."""
+        return self._key("active")
+
+    @property
+    def index(self) -> str:
+        """Sorted set: ids of all jobs still kept, by creation."""
+        return self._key("index")
+
+    @property
+    def events(self) -> str:
+        """Stream: every state change."""
+        return self._key("events")
+
+    @property
+    def nodes(self) -> str:
+        """Set: names of the site's nodes."""
+        return self._key("nodes")
+
+    def node(self, node: str) -> str:
+        """Hash: one node's capacity, state and heartbeat."""
+        return self._key("node", node)
+
+    def reservations(self, node: str) -> str:
+        """Hash: task_id → row. What is reserved is the sum of these."""
+        return self._key("reservations", node)
+
+    def lease(self, node: str, worker: str) -> str:
+        """String with an expiry: this worker lives."""
+        return self._key("lease", node, worker)
+
+    @property
+    def site(self) -> str:
+        """String: the random id of this site; labels our containers."""
+        return self._key("site")
+
+    @property
+    def wake(self) -> str:
+        """Channel: admission should look again. Pub/sub ignores the database number, so the name carries all."""
+        return self._key("wake")
+
+    def control(self, node: str) -> str:
+        """Channel: task ids whose stop was asked for, to the workers of one node."""
+        return self._key("control", node)
+
+    @property
+    def changes_prefix(self) -> str:
+        """Prefix of the per-job channels."""
+        return self._key("changes", "")
+
+    def changes(self, task_id: str) -> str:
+        """Channel: something about this job changed ('state' or 'log')."""
+        return self.changes_prefix + task_id

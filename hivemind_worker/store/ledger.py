@@ -1,0 +1,166 @@
+"""Nodes, workers' leases and reservations. What is reserved is always the sum of live rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+from uuid import uuid4
+
+import redis
+
+from hivemind_worker.domain.errors import NotFound
+from hivemind_worker.domain.line import Candidate, Claim
+from hivemind_worker.domain.node import Gpu, Node, NodeState, NodeUsage, Reservation
+from hivemind_worker.domain.resources import RESOURCES, Amount
+from hivemind_worker.store.connection import Scripts, fields, named_faults, text
+from hivemind_worker.store.keys import Keys
+
+
+class Ledger:
+    """The site's nodes and what is held on them. Threads may share it. Calls may raise StoreUnavailable."""
+
+    def __init__(self, client: redis.Redis, keys: Keys, *, heartbeat_timeout: float) -> None:
+        self._redis: Any = client  # redis-py types every reply as a union of its sync and async ones
+        self._keys = keys
+        self._scripts = Scripts(client)
+        self._timeout_ms = heartbeat_timeout * 1000
+
+    def site_id(self) -> str:
+        """The random id of this site, made by whoever asks first."""
+        with named_faults():
+            self._redis.set(self._keys.site, uuid4().hex, nx=True)
+            return text(self._redis.get(self._keys.site))
+
+    def now_ms(self) -> int:
+        """Redis' clock: the one clock of the site."""
+        with named_faults():
+            seconds, micros = self._redis.time()
+        return int(seconds) * 1000 + int(micros) // 1000
+
+    # --- nodes ----------------------------------------------------------------------------------------
+
+    def announce(self, node: Node, *, worker: str, lease_seconds: float) -> None:
+        """Write what a node has and that this worker lives. The node's chosen state (draining) is left alone."""
+        key = self._keys.node(node.node)
+        alloc = {f"alloc_{name}": getattr(node.allocatable, name) for name in RESOURCES}
+        body = {
+            "capacity": node.capacity.model_dump_json(),
+            "reserve": node.reserve.model_dump_json(),
+            "gpus": json.dumps([gpu.model_dump() for gpu in node.gpus]),
+            "usage": node.usage.model_dump_json(),
+            "version": node.version,
+            "trouble": node.trouble,
+            "heartbeat": self.now_ms(),
+            **alloc,
+        }
+        with named_faults():
+            pipe = self._redis.pipeline(transaction=True)
+            pipe.sadd(self._keys.nodes, node.node)
+            pipe.hset(key, mapping=body)
+            pipe.hsetnx(key, "state", NodeState.UP.value)
+            pipe.hset(key, f"worker:{worker}", body["heartbeat"])
+            pipe.set(self._keys.lease(node.node, worker), "1", px=int(lease_seconds * 1000))
+            pipe.execute()
+
+    def retire(self, node: str, worker: str) -> None:
+        """A worker that leaves in order: its lease goes at once. Its rows stay, for it or a sibling to take up."""
+        with named_faults():
+            pipe = self._redis.pipeline(transaction=True)
+            pipe.delete(self._keys.lease(node, worker))
+            pipe.hdel(self._keys.node(node), f"worker:{worker}")
+            pipe.execute()
+
+    def node(self, name: str) -> Node:
+        """One node. Raises NotFound."""
+        for node in self.nodes():
+            if node.node == name:
+                return node
+        raise NotFound(f"there is no node {name}")
+
+    def nodes(self) -> list[Node]:
+        """All nodes ever announced, by name; `down` where the heartbeat is too old."""
+        with named_faults():
+            names = sorted(text(name) for name in self._redis.smembers(self._keys.nodes))
+            pipe = self._redis.pipeline(transaction=False)
+            for name in names:
+                pipe.hgetall(self._keys.node(name))
+            pipe.time()
+            *replies, (seconds, micros) = pipe.execute()
+        now = int(seconds) * 1000 + int(micros) // 1000
+        return [self._node(name, fields(reply), now) for name, reply in zip(names, replies, strict=True) if reply]
+
+    def _node(self, name: str, record: dict[str, str], now: int) -> Node:
+        fresh = now - self._timeout_ms
+        workers = {key.partition(":")[2]: int(value) for key, value in record.items() if key.startswith("worker:")}
+        heartbeat = int(record.get("heartbeat", 0))
+        alive = heartbeat >= fresh and any(seen >= fresh for seen in workers.values())
+        return Node(
+            node=name,
+            state=NodeState(record.get("state", "up")) if alive else NodeState.DOWN,
+            capacity=Amount.model_validate_json(record.get("capacity", "{}")),
+            reserve=Amount.model_validate_json(record.get("reserve", "{}")),
+            allocatable=Amount(**{key: int(record.get(f"alloc_{key}", 0)) for key in RESOURCES}),
+            gpus=tuple(Gpu.model_validate(gpu) for gpu in json.loads(record.get("gpus", "[]"))),
+            usage=NodeUsage.model_validate_json(record.get("usage", "{}")),
+            heartbeat=heartbeat,
+            workers=tuple(sorted(worker for worker, seen in workers.items() if seen >= fresh)),
+            version=record.get("version", ""),
+            trouble=record.get("trouble", ""),
+        )
+
+    def set_state(self, name: str, state: NodeState) -> None:
+        """Drain or resume. Raises NotFound."""
+        with named_faults():
+            if not self._redis.exists(self._keys.node(name)):
+                raise NotFound(f"there is no node {name}")
+            self._redis.hset(self._keys.node(name), "state", state.value)
+            self._redis.publish(self._keys.wake, "node")
+
+    # --- reservations -----------------------------------------------------------------------------------
+
+    def rows(self, node: str) -> dict[str, Reservation]:
+        """Live rows of one node, by task_id."""
+        with named_faults():
+            reply = self._redis.hgetall(self._keys.reservations(node))
+        return {text(key): Reservation.model_validate_json(value) for key, value in reply.items()}
+
+    def candidates(self, per_shape: int) -> list[Candidate]:
+        """The heads of every shape's line, in the order of the whole line: at most `per_shape` of each."""
+        with named_faults():
+            shapes = sorted(text(shape) for shape in self._redis.smembers(self._keys.shapes))
+            pipe = self._redis.pipeline(transaction=False)
+            for shape in shapes:
+                pipe.zrange(self._keys.waiting(shape), 0, per_shape - 1, withscores=True)
+            heads = [
+                (shape, text(task_id), rank)
+                for shape, line in zip(shapes, pipe.execute(), strict=True)
+                for task_id, rank in line
+            ]
+            pipe = self._redis.pipeline(transaction=False)
+            for _, task_id, _ in heads:
+                pipe.hmget(self._keys.job(task_id), "attempt", "created", "spec")
+            found = [
+                Candidate(task_id, shape, rank, int(attempt) + 1, int(created), _timeout(spec))
+                for (shape, task_id, rank), (attempt, created, spec) in zip(heads, pipe.execute(), strict=True)
+                if attempt is not None
+            ]
+        return sorted(found, key=lambda candidate: (candidate.rank, candidate.task_id))
+
+    def reserve(self, node: str, worker: str, claims: Sequence[Claim]) -> list[str]:
+        """Admit a batch; per claim 'ok', 'gone', 'full' or 'closed'. The sum never exceeds the allocatable."""
+        if not claims:
+            return []
+        keys = self._keys
+        names = [keys.node(node), keys.reservations(node), keys.waiting_all, keys.shapes, keys.events]
+        args: list[str | int] = [node, worker]
+        for claim in claims:
+            names += [keys.job(claim.task_id), keys.waiting(claim.shape)]
+            args += [
+                claim.task_id, claim.row.attempt, claim.shape, claim.row.model_dump_json(), keys.changes(claim.task_id)
+            ]  # fmt: skip
+        return [text(answer) for answer in self._scripts.run("reserve", names, args)]
+
+
+def _timeout(spec: bytes) -> float:
+    return float(json.loads(spec)["timeout_seconds"])

@@ -1,0 +1,56 @@
+-- The guard: admit a batch of waiting jobs on one node, each only if it still waits and the sum of live rows allows it.
+-- KEYS  1 node  2 reservations:<node>  3 waiting (all)  4 shapes  5 events, then per job: its record, waiting:<shape>
+-- ARGV  1 node  2 worker, then per job: id, attempt, shape, row JSON, changes channel
+-- RETURNS per job: 'ok' | 'gone' (does not wait any more) | 'full' (no room) | 'closed' (the node takes nothing)
+local node = redis.call('HMGET', KEYS[1], 'state', 'alloc_millicores', 'alloc_memory', 'alloc_gpus', 'alloc_disk', 'alloc_slots')
+local free = {
+  millicores = tonumber(node[2] or 0), memory = tonumber(node[3] or 0), gpus = tonumber(node[4] or 0),
+  disk = tonumber(node[5] or 0), slots = tonumber(node[6] or 0),
+}
+local held = {}
+
+local function take(row)
+  free.millicores = free.millicores - row.millicores
+  free.memory = free.memory - row.memory
+  free.disk = free.disk - row.disk
+  free.gpus = free.gpus - #row.gpus
+  free.slots = free.slots - 1
+  for _, device in ipairs(row.gpus) do held[device] = true end
+end
+
+local function fits(row)
+  for _, device in ipairs(row.gpus) do
+    if held[device] then return false end
+  end
+  return free.millicores >= row.millicores and free.memory >= row.memory and free.disk >= row.disk
+    and free.gpus >= #row.gpus and free.slots >= 1
+end
+
+for _, raw in ipairs(redis.call('HVALS', KEYS[2])) do take(cjson.decode(raw)) end
+
+local answers, now = {}, now_ms()
+for i = 1, (#KEYS - 5) / 2 do
+  local job, waiting = KEYS[4 + 2 * i], KEYS[5 + 2 * i]
+  local a = 3 + 5 * (i - 1)
+  local id, attempt, shape, row, changes = ARGV[a], tonumber(ARGV[a + 1]), ARGV[a + 2], ARGV[a + 3], ARGV[a + 4]
+  local known = redis.call('HMGET', job, 'state', 'attempt')
+  if node[1] ~= 'up' then
+    answers[i] = 'closed'
+  elseif known[1] ~= 'waiting' or tonumber(known[2]) + 1 ~= attempt then
+    answers[i] = 'gone'
+  else
+    local decoded = cjson.decode(row)
+    if not fits(decoded) then
+      answers[i] = 'full'
+    else
+      take(decoded)
+      leave_line(waiting, KEYS[3], KEYS[4], shape, id)
+      redis.call('HSET', job, 'state', 'admitted', 'attempt', attempt, 'node', ARGV[1], 'worker', ARGV[2], 'admitted', now)
+      redis.call('HDEL', job, 'started')
+      redis.call('HSET', KEYS[2], id, row)
+      emit(KEYS[5], changes, id, 'admitted', attempt)
+      answers[i] = 'ok'
+    end
+  end
+end
+return answers

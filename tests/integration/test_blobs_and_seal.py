@@ -1,0 +1,83 @@
+"""Blobs are kept whole or not at all; secrets open only with the key they were sealed with."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from cryptography.fernet import Fernet
+
+from hivemind_worker.domain.errors import HiveMindError, NotFound
+from hivemind_worker.store.blobs import BlobStore
+from hivemind_worker.store.seal import Sealer
+
+
+@pytest.fixture
+def blobs(tmp_path: Path) -> BlobStore:
+    return BlobStore((tmp_path / "kept").as_uri(), tmp_path / "staging")
+
+
+def files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def test_an_abandoned_blob_leaves_nothing(blobs: BlobStore, tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), blobs.writer() as writer:
+        writer.write(b"half")
+        raise RuntimeError("the client went away")
+    assert files(tmp_path) == []
+
+
+def test_a_blob_that_was_never_kept_is_not_found(blobs: BlobStore) -> None:
+    for read in (blobs.open, blobs.size):
+        with pytest.raises(NotFound):
+            read("0" * 64)
+    assert not blobs.exists("0" * 64)
+
+
+def test_a_blob_is_found_under_its_digest_and_read_from_any_offset(blobs: BlobStore, tmp_path: Path) -> None:
+    with blobs.writer() as writer:
+        writer.write(b"hello ")
+        writer.write(b"world")
+        ref = writer.commit()
+    assert (ref.sha256, ref.size) == (hashlib.sha256(b"hello world").hexdigest(), 11)
+    assert b"".join(blobs.chunks(ref.sha256, offset=6, size=2)) == b"world"
+    assert files(tmp_path / "staging") == []
+
+
+def test_the_same_content_twice_is_one_blob(blobs: BlobStore, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        path = tmp_path / name
+        path.write_bytes(b"same")
+        blobs.add(path)
+    assert len(files(tmp_path)) == 1
+
+
+def test_the_sweep_takes_the_old_and_spares_what_is_in_use(blobs: BlobStore, tmp_path: Path) -> None:
+    refs = []
+    for content in (b"old", b"used", b"new"):
+        with blobs.writer() as writer:
+            writer.write(content)
+            refs.append(writer.commit())
+    for ref in refs[:2]:
+        os.utime(tmp_path / "kept" / ref.sha256[:2] / ref.sha256, (0, 0))
+    assert blobs.sweep(3600, frozenset({refs[1].sha256})) == 1
+    assert [blobs.exists(ref.sha256) for ref in refs] == [False, True, True]
+
+
+def test_the_key_is_made_once_and_readable_by_its_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "secret.key"
+    first, second = Sealer.from_file(path), Sealer.from_file(path)
+    assert second.open(first.seal({"K": "ä"})) == {"K": "ä"}
+    assert first.digest_key == second.digest_key
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert files(tmp_path) == [path]
+
+
+def test_another_nodes_key_opens_nothing(tmp_path: Path) -> None:
+    sealed = Sealer.from_file(tmp_path / "key").seal({"K": "v"})
+    with pytest.raises(HiveMindError, match="another node's key"):
+        Sealer(Fernet.generate_key()).open(sealed)

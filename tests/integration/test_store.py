@@ -1,0 +1,305 @@
+"""The scripts on a real server: each all or nothing, each harmless when repeated, each refused to a stale attempt."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import redis
+
+from hivemind_worker.bootstrap import Stores, open_stores
+from hivemind_worker.domain.errors import (
+    AlreadyExists,
+    InvalidField,
+    NotFound,
+    StaleAttempt,
+    StoreUnavailable,
+)
+from hivemind_worker.domain.job import State
+from hivemind_worker.domain.line import Claim
+from hivemind_worker.domain.node import Gpu, NodeState, total
+from hivemind_worker.domain.outcome import Cause, Outcome
+from hivemind_worker.settings import Settings
+from tests.builders import assignment, new_job, node, request, row
+
+OK = Outcome(cause=Cause.OK, exit_code=0)
+
+
+def announce(stores: Stores, name: str = "n1", worker: str = "w1", **have: Any) -> None:
+    stores.ledger.announce(node(name, **have), worker=worker, lease_seconds=10)
+
+
+def admit(stores: Stores, task_id: str = "t1", attempt: int = 1, worker: str = "w1") -> str:
+    claim = Claim(task_id, request().shape, row(attempt, worker))
+    return stores.ledger.reserve("n1", worker, [claim])[0]
+
+
+def admitted(stores: Stores, task_id: str = "t1", **given: object) -> None:
+    announce(stores)
+    stores.jobs.create(new_job(task_id, **given))
+    assert admit(stores, task_id) == "ok"
+
+
+def at_rest(client: redis.Redis) -> set[bytes]:
+    """Keys that may stay when no job is there any more but ended ones."""
+    return {key for key in client.scan_iter() if b":waiting" in key or b"reservations" in key or b"secrets" in key}
+
+
+def test_the_same_assignment_twice_is_one_job(stores: Stores) -> None:
+    assert stores.jobs.create(new_job()) == ("created", State.WAITING)
+    assert stores.jobs.create(new_job()) == ("same", State.WAITING)
+    assert stores.jobs.counts() == {"waiting": 1, "active": 1, "known": 1}
+
+
+def test_another_assignment_under_a_taken_id_is_refused_and_changes_nothing(stores: Stores) -> None:
+    stores.jobs.create(new_job())
+    with pytest.raises(AlreadyExists, match="t1"):
+        stores.jobs.create(new_job(priority=9))
+    with pytest.raises(AlreadyExists):
+        stores.jobs.create(new_job(secrets={"K": "v"}))
+    assert stores.jobs.get("t1").assignment.priority == 5
+
+
+def test_secrets_are_sealed_in_redis_and_gone_after_the_end(stores: Stores, client: redis.Redis) -> None:
+    admitted(stores, secrets={"TOKEN": "hunter2"})
+    everything = b"".join(client.dump(key) or b"" for key in client.scan_iter())
+    assert b"hunter2" not in everything
+    assert stores.jobs.secrets("t1") == {"TOKEN": "hunter2"}
+    job = stores.jobs.claim("t1", 1, node="n1", worker="w1")
+    stores.jobs.finish(job, OK)
+    assert stores.jobs.secrets("t1") == {}
+
+
+def test_a_full_line_refuses_and_leaves_no_record(stores: Stores, settings: Settings) -> None:
+    small = open_stores(settings.model_copy(update={"max_waiting": 1}))
+    small.jobs.create(new_job("a"))
+    answers = small.jobs.create_many([new_job("b"), new_job("a")])
+    assert "1 jobs wait" in str(answers[0])
+    assert answers[1] == ("same", State.WAITING)
+    with pytest.raises(NotFound):
+        small.jobs.get("b")
+    small.close()
+
+
+def test_redis_away_is_named(settings: Settings) -> None:
+    nowhere = open_stores(settings.model_copy(update={"redis_url": None}))
+    with pytest.raises(StoreUnavailable):
+        nowhere.jobs.create(new_job())
+    with pytest.raises(StoreUnavailable):
+        nowhere.jobs.get("t1")
+    nowhere.close()
+
+
+def test_the_whole_way_of_a_job_leaves_nothing_held(stores: Stores, client: redis.Redis) -> None:
+    admitted(stores)
+    job = stores.jobs.claim("t1", 1, node="n1", worker="w1")
+    assert job.state is State.PREPARING
+    stores.jobs.advance("t1", 1, State.RUNNING)
+    stores.jobs.advance("t1", 1, State.COLLECTING)
+    stores.jobs.finish(job, OK)
+    ended = stores.jobs.get("t1")
+    assert (ended.state, ended.outcome) == (State.COMPLETED, OK)
+    times = ended.times
+    assert times.admitted is not None
+    assert times.started is not None
+    assert times.finished is not None
+    assert times.created <= times.admitted <= times.started <= times.finished
+    assert at_rest(client) == set()
+    told = [(event.state, event.attempt) for event in reversed(stores.events.recent(10))]
+    assert told == [
+        ("waiting", 0), ("admitted", 1), ("preparing", 1), ("running", 1), ("collecting", 1), ("completed", 1),
+    ]  # fmt: skip
+
+
+def test_every_step_may_be_repeated(stores: Stores) -> None:
+    admitted(stores)
+    assert admit(stores) == "gone"
+    job = stores.jobs.claim("t1", 1, node="n1", worker="w1")
+    stores.jobs.advance("t1", 1, State.RUNNING)
+    again = stores.jobs.claim("t1", 1, node="n1", worker="w1")
+    assert again.state is State.RUNNING
+    stores.jobs.advance("t1", 1, State.RUNNING)
+    stores.jobs.finish(job, OK)
+    stores.jobs.finish(job, Outcome(cause=Cause.INTERNAL))
+    assert stores.jobs.get("t1").outcome == OK
+
+
+def test_no_step_goes_back(stores: Stores) -> None:
+    admitted(stores)
+    stores.jobs.claim("t1", 1, node="n1", worker="w1")
+    stores.jobs.advance("t1", 1, State.COLLECTING)
+    stores.jobs.advance("t1", 1, State.RUNNING)
+    assert stores.jobs.get("t1").state is State.COLLECTING
+
+
+def test_another_worker_cannot_claim(stores: Stores) -> None:
+    admitted(stores)
+    with pytest.raises(StaleAttempt):
+        stores.jobs.claim("t1", 1, node="n1", worker="w2")
+    with pytest.raises(StaleAttempt):
+        stores.jobs.claim("t1", 2, node="n1", worker="w1")
+
+
+def test_a_retry_raises_the_attempt_and_fences_off_the_old_one(stores: Stores) -> None:
+    admitted(stores, retries=1)
+    old = stores.jobs.claim("t1", 1, node="n1", worker="w1")
+    assert stores.jobs.retry(old, Outcome(cause=Cause.EXIT, exit_code=1), own_failure=True)
+    waiting = stores.jobs.get("t1")
+    assert (waiting.state, waiting.failures, waiting.node) == (State.WAITING, 1, "")
+    assert stores.ledger.rows("n1") == {}
+    assert admit(stores, attempt=1) == "gone"
+    assert admit(stores, attempt=2) == "ok"
+    with pytest.raises(StaleAttempt):
+        stores.jobs.finish(old, OK)
+    with pytest.raises(StaleAttempt):
+        stores.jobs.advance("t1", 1, State.RUNNING)
+    with pytest.raises(StaleAttempt):
+        stores.jobs.retry(old, OK, own_failure=True)
+    assert set(stores.ledger.rows("n1")) == {"t1"}
+
+
+def test_a_job_asked_to_stop_is_not_given_back_to_the_line(stores: Stores) -> None:
+    admitted(stores, retries=3)
+    job = stores.jobs.claim("t1", 1, node="n1", worker="w1")
+    stores.jobs.cancel("t1", 2.0)
+    assert stores.jobs.retry(job, Outcome(cause=Cause.EXIT), own_failure=True) is False
+    assert stores.jobs.get("t1").state is State.PREPARING
+
+
+def test_cancelling_a_waiting_job_ends_it_and_frees_its_place(stores: Stores, client: redis.Redis) -> None:
+    stores.jobs.create(new_job(secrets={"K": "v"}))
+    assert stores.jobs.cancel("t1", 5.0) == (True, State.STOPPED)
+    ended = stores.jobs.get("t1")
+    assert ended.outcome is not None
+    assert ended.outcome.cause is Cause.CANCELLED
+    assert at_rest(client) == set()
+    assert stores.jobs.cancel("t1", 5.0) == (False, State.STOPPED)
+
+
+def test_cancelling_a_held_job_records_the_first_grace_and_tells_its_node(stores: Stores, client: redis.Redis) -> None:
+    admitted(stores)
+    ear = client.pubsub(ignore_subscribe_messages=True)
+    ear.subscribe(stores.keys.control("n1"))
+    while ear.get_message(timeout=5) is not None:
+        pass
+    assert stores.jobs.cancel("t1", 3.0) == (True, State.ADMITTED)
+    stores.jobs.cancel("t1", 99.0)
+    assert stores.jobs.stop_graces(["t1", "t2"]) == {"t1": 3.0}
+    told = ear.get_message(timeout=5)
+    assert told is not None
+    assert told["data"] == b"t1"
+    ear.close()
+
+
+def test_an_unknown_job_cannot_be_cancelled(stores: Stores) -> None:
+    with pytest.raises(NotFound):
+        stores.jobs.cancel("nobody", 1.0)
+
+
+def test_the_guard_never_oversubscribes_whoever_asks(stores: Stores) -> None:
+    announce(stores, millicores=4000, slots=100)
+    stores.jobs.create_many([new_job(f"j{i}") for i in range(40)])
+
+    def grab(i: int) -> str:
+        return admit(stores, f"j{i}", worker=f"w{i % 4}")
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(grab, range(40)))
+    assert answers.count("ok") == 4
+    held = stores.ledger.rows("n1")
+    assert node().allocatable.covers(total(list(held.values())))
+    assert len(held) == 4
+
+
+def test_the_guard_refuses_a_batch_item_by_item(stores: Stores) -> None:
+    announce(stores, millicores=2500)
+    stores.jobs.create_many([new_job(f"j{i}") for i in range(4)])
+    claims = [Claim(f"j{i}", request().shape, row()) for i in range(4)]
+    claims.insert(1, Claim("nobody", request().shape, row()))
+    assert stores.ledger.reserve("n1", "w1", claims) == ["ok", "gone", "ok", "full", "full"]
+
+
+def test_one_device_is_never_held_twice(stores: Stores) -> None:
+    announce(stores, gpus=(Gpu(uuid="gpu-a", name="x", memory=1), Gpu(uuid="gpu-b", name="x", memory=1)))
+    stores.jobs.create_many([new_job(f"j{i}") for i in range(2)])
+    claims = [Claim(f"j{i}", request().shape, row(gpus=("gpu-a",))) for i in range(2)]
+    assert stores.ledger.reserve("n1", "w1", claims) == ["ok", "full"]
+
+
+def test_a_draining_node_is_closed_to_the_guard(stores: Stores) -> None:
+    announce(stores)
+    stores.jobs.create(new_job())
+    stores.ledger.set_state("n1", NodeState.DRAINING)
+    assert admit(stores) == "closed"
+    announce(stores)
+    assert stores.ledger.node("n1").state is NodeState.DRAINING
+    stores.ledger.set_state("n1", NodeState.UP)
+    assert admit(stores) == "ok"
+
+
+def test_an_unknown_node_cannot_be_drained(stores: Stores) -> None:
+    with pytest.raises(NotFound):
+        stores.ledger.set_state("nowhere", NodeState.DRAINING)
+
+
+def test_the_line_is_ordered_by_priority_then_age_across_shapes(stores: Stores) -> None:
+    stores.jobs.create(new_job("old"))
+    stores.jobs.create(new_job("other-shape", requests=request(cpu=2.0)))
+    stores.jobs.create(new_job("urgent", priority=9))
+    stores.jobs.create(new_job("late", priority=0))
+    assert [each.task_id for each in stores.ledger.candidates(10)] == ["urgent", "old", "other-shape", "late"]
+    assert stores.jobs.positions(["late", "urgent", "nobody"]) == {"late": 4, "urgent": 1}
+
+
+def test_a_thousand_that_do_not_fit_hide_nothing(stores: Stores) -> None:
+    stores.jobs.create_many([new_job(f"big{i}", requests=request(cpu=64.0)) for i in range(1000)])
+    stores.jobs.create(new_job("small"))
+    assert "small" in {each.task_id for each in stores.ledger.candidates(4)}
+
+
+def test_pages_neither_repeat_nor_skip(stores: Stores) -> None:
+    stores.jobs.create_many([new_job(f"j{i:03}", owner="ann" if i % 3 else "bob") for i in range(250)])
+    seen: list[str] = []
+    cursor = ""
+    while True:
+        page = stores.jobs.list(limit=70, cursor=cursor, owner="ann")
+        seen += [job.task_id for job in page.jobs]
+        cursor = page.next
+        if not cursor:
+            break
+    assert len(seen) == len(set(seen)) == 166
+
+
+def test_a_cursor_of_somebodys_making_is_refused(stores: Stores) -> None:
+    with pytest.raises(InvalidField, match="cursor"):
+        stores.jobs.list(cursor="nonsense")
+
+
+def test_what_redis_has_forgotten_leaves_the_index(stores: Stores, client: redis.Redis) -> None:
+    stores.jobs.create_many([new_job("a"), new_job("b")])
+    client.delete(stores.keys.job("a"))
+    assert [job.task_id for job in stores.jobs.list().jobs] == ["b"]
+    assert client.zcard(stores.keys.index) == 1
+
+
+def test_a_node_not_heard_of_is_down(stores: Stores, client: redis.Redis) -> None:
+    announce(stores)
+    assert stores.ledger.node("n1").state is NodeState.UP
+    client.hset(stores.keys.node("n1"), "heartbeat", 1)
+    assert stores.ledger.node("n1").state is NodeState.DOWN
+
+
+def test_a_worker_that_leaves_in_order_takes_its_lease_along(stores: Stores, client: redis.Redis) -> None:
+    announce(stores)
+    stores.ledger.retire("n1", "w1")
+    assert client.exists(stores.keys.lease("n1", "w1")) == 0
+    assert stores.ledger.node("n1").state is NodeState.DOWN
+
+
+def test_the_shape_of_the_record_survives_the_round_trip(stores: Stores) -> None:
+    spec = assignment("t9", command=("echo", "ä\n"), env={"A": "b"}, owner="ann", retries=2, network="internet")
+    stores.jobs.create(
+        new_job("t9", command=("echo", "ä\n"), env={"A": "b"}, owner="ann", retries=2, network="internet")
+    )
+    assert stores.jobs.get("t9").assignment == spec

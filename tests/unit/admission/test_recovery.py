@@ -1,0 +1,34 @@
+"""Hints that went unheard are sent again; silence that lasts means deafness."""
+
+from __future__ import annotations
+
+from hivemind_worker.admission.recovery import DEAF_AFTER, Hints
+
+
+def test_a_row_from_an_earlier_boot_gets_its_hint_at_once() -> None:
+    assert Hints(2.0).overdue({"a": 1}, [], now=0.0) == ["a"]
+
+
+def test_a_fresh_hint_is_given_time() -> None:
+    hints = Hints(2.0)
+    hints.sent("a", 1, now=10.0)
+    assert hints.overdue({"a": 1}, [], now=11.0) == []
+    assert hints.overdue({"a": 1}, [], now=12.0) == ["a"]
+
+
+def test_what_runs_here_needs_no_hint_and_a_new_attempt_starts_afresh() -> None:
+    hints = Hints(2.0)
+    hints.sent("a", 1, now=0.0)
+    assert hints.overdue({"a": 1}, ["a"], now=9.0) == []
+    assert hints.overdue({"a": 2}, [], now=9.0) == ["a"]
+
+
+def test_silence_is_deafness_only_after_repeats_and_a_long_time() -> None:
+    hints = Hints(2.0)
+    hints.sent("a", 1, now=0.0)
+    assert not hints.unanswered(DEAF_AFTER + 1)
+    hints.sent("a", 1, now=5.0)
+    assert not hints.unanswered(DEAF_AFTER)
+    assert hints.unanswered(DEAF_AFTER + 1)
+    hints.overdue({"a": 1}, ["a"], now=DEAF_AFTER + 2)
+    assert not hints.unanswered(DEAF_AFTER + 3)

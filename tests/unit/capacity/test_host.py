@@ -1,0 +1,49 @@
+"""What a machine lends: beside the system's reserve, within the owner's caps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hivemind_worker.capacity.host import lend, read_capacity, read_usage
+from hivemind_worker.domain.resources import GIB, MIB, Amount
+from hivemind_worker.settings import Settings
+
+MACHINE = Amount(millicores=8000, memory=32 * GIB, gpus=1, disk=100 * GIB, slots=32)
+
+
+def lent(settings: Settings, disk_used: int = 0, **change: Any) -> Amount:
+    return lend(MACHINE, settings.model_copy(update=change), disk_used=disk_used).allocatable
+
+
+def test_without_caps_all_but_the_reserve_is_lent(settings: Settings) -> None:
+    assert lent(settings).memory == 32 * GIB - 512 * MIB
+    assert lent(settings).millicores == 8000
+
+
+def test_the_owners_caps_hold(settings: Settings) -> None:
+    capped = lent(settings, max_cpu_cores=2.5, max_memory_gb=4.0)
+    assert (capped.millicores, capped.memory) == (2500, 4 * GIB)
+
+
+def test_a_cap_above_the_machine_changes_nothing(settings: Settings) -> None:
+    assert lent(settings, max_cpu_cores=999.0, max_memory_gb=999.0) == lent(settings)
+
+
+def test_a_reserve_larger_than_the_machine_leaves_nothing_and_nothing_negative(settings: Settings) -> None:
+    assert lent(settings, reserve_memory=64 * GIB).memory == 0
+
+
+def test_disk_in_use_is_not_lent(settings: Settings) -> None:
+    assert lent(settings, disk_used=60 * GIB).disk == 39 * GIB
+
+
+def test_a_node_without_an_engine_has_no_slots(settings: Settings) -> None:
+    assert lent(settings, docker_enabled=False).slots == 0
+
+
+def test_this_machine_can_be_measured(settings: Settings) -> None:
+    settings.state.mkdir(parents=True)
+    capacity = read_capacity(settings, ())
+    assert capacity.total.millicores >= 1000
+    assert capacity.allocatable.memory < capacity.total.memory
+    assert read_usage(settings).memory_used > 0
