@@ -37,7 +37,7 @@ class Stores:
 
 def open_stores(settings: Settings) -> Stores:
     """Build the stores. Connects to Redis only at the first call; makes the node's directories."""
-    settings.state.mkdir(parents=True, exist_ok=True)
+    settings.state.mkdir(parents=True, exist_ok=True, mode=0o700)
     client, keys = connect(settings.redis), Keys(settings.namespace)
     sealer = Sealer.from_file(settings.state / "secret.key")
     blobs, staging = settings.state / "blobs", settings.state / "tmp"

@@ -12,29 +12,40 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    TomlConfigSettingsSource,
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, InitSettingsSource, SettingsConfigDict
+
+from hivemind_worker.domain.assignment import IMAGE
+from hivemind_worker.domain.errors import SettingsError
+from hivemind_worker.domain.resources import (
+    GIB,
+    MAX_BYTES,
+    MAX_CPU,
+    MAX_PIDS,
+    MAX_TIMEOUT,
+    MIB,
+    MIN_MEMORY,
+    parse_duration,
+    parse_size,
+)
+from hivemind_worker.settings_sources import (
+    PREFIX,
+    Source,
+    Written,
+    config_file,
+    from_environment,
+    from_secrets,
+    from_toml,
+    variable,
 )
 
-from hivemind_worker.domain.errors import SettingsError
-from hivemind_worker.domain.resources import GIB, MIB, parse_duration, parse_size
-
-PREFIX = "HIVEMIND_"
-#: names under our prefix that are not settings of the node: the CLI's, and where the settings themselves lie
-OTHER_NAMES = frozenset({"HIVEMIND_BRIDGE", "HIVEMIND_TOKEN", "HIVEMIND_CONFIG", "HIVEMIND_SECRETS_DIR"})
+__all__ = ["Settings", "config_file", "is_loopback", "load_settings"]
 
 Port = Annotated[int, Field(ge=0, le=65535)]
-Bytes = Annotated[int, Field(ge=0)]
+Bytes = Annotated[int, Field(ge=0, le=MAX_BYTES)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-
-
-def _named(name: str, *plain: str) -> Any:
-    """An environment name of ours and the plain ones that HiveMind nodes already use."""
-    return AliasChoices(name, f"{PREFIX}{name.upper()}", *plain)
+Number = Annotated[float, Field(allow_inf_nan=False)]
+REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 
 
 def _default_state() -> Path:
@@ -47,46 +58,32 @@ def _default_state() -> Path:
 class Settings(BaseSettings):
     """One node's settings. Sizes in bytes (K M G accepted), times in seconds (s m h accepted)."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX,
-        frozen=True,
-        extra="forbid",
-        populate_by_name=True,
-        validate_default=True,
-        env_ignore_empty=True,
-    )
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     # --- the node -------------------------------------------------------------------------------
-    node_id: str = Field(default_factory=socket.gethostname, validation_alias=_named("node_id", "NODE_ID"))
+    node_id: str = Field(default_factory=socket.gethostname)
     state: Path = Field(default_factory=_default_state)
     namespace: str = Field(default="hivemind", pattern=r"^[A-Za-z0-9_.-]{1,64}$")
     redis_url: SecretStr | None = None
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        default="INFO", validation_alias=_named("log_level", "LOG_LEVEL")
-    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     # --- doors ----------------------------------------------------------------------------------
     bridge_host: str = "127.0.0.1"
-    bridge_port: Port = Field(default=50053, validation_alias=_named("bridge_port", "NODE_PORT"))
+    bridge_port: Port = 50053
     bridge_insecure: bool = False
     api_host: str = "127.0.0.1"
-    api_port: Port = Field(default=5000, validation_alias=_named("api_port", "FLASK_PORT"))
+    api_port: Port = 5000
     api_insecure: bool = False
     flower_host: str = "127.0.0.1"
     flower_port: Port = 5555
+    flower_insecure: bool = False
     flower_enabled: bool = True
 
     # --- caps -----------------------------------------------------------------------------------
-    max_cpu_cores: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
-        default=None, validation_alias=_named("max_cpu_cores", "MAX_CPU_CORES")
-    )
-    max_memory_gb: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
-        default=None, validation_alias=_named("max_memory_gb", "MAX_MEMORY_GB")
-    )
-    max_concurrent_tasks: Annotated[int, Field(ge=1, le=1024)] = Field(
-        default=32, validation_alias=_named("max_concurrent_tasks", "MAX_CONCURRENT_TASKS")
-    )
-    reserve_cpu: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    max_cpu_cores: Annotated[Number, Field(gt=0)] | None = None
+    max_memory_gb: Annotated[Number, Field(gt=0, le=1024 * 1024)] | None = None
+    max_concurrent_tasks: Annotated[int, Field(ge=1, le=1024)] = 32
+    reserve_cpu: Annotated[Number, Field(ge=0)] = 0.0
     reserve_memory: Bytes = 512 * MIB
     reserve_disk: Bytes = 1 * GIB
     max_waiting: Annotated[int, Field(ge=1)] = 100_000
@@ -94,23 +91,23 @@ class Settings(BaseSettings):
     # --- admission ------------------------------------------------------------------------------
     ageing: Seconds = 600.0
     patience: Seconds = 120.0
-    beat: Annotated[float, Field(gt=0, le=60)] = 2.0
+    beat: Annotated[Number, Field(gt=0, le=60)] = 2.0
     heartbeat_timeout: Seconds = 10.0
 
-    # --- what a job gets when it does not say ------------------------------------------------------
+    # --- what a job gets when it does not say: within what a request may be, or every such job fails ---
     default_image: str = "localhost/hivemind-base:latest"
-    default_cpu: Annotated[float, Field(gt=0)] = 1.0
-    default_memory: Bytes = 256 * MIB
-    default_disk: Bytes = 1 * GIB
-    default_pids: Annotated[int, Field(ge=1)] = 256
-    default_timeout: Annotated[float, Field(gt=0)] = 3600.0
+    default_cpu: Annotated[Number, Field(ge=0.01, le=MAX_CPU)] = 1.0
+    default_memory: Annotated[Bytes, Field(ge=MIN_MEMORY)] = 256 * MIB
+    default_disk: Annotated[Bytes, Field(ge=MIB)] = 1 * GIB
+    default_pids: Annotated[int, Field(ge=1, le=MAX_PIDS)] = 256
+    default_timeout: Annotated[Number, Field(gt=0, le=MAX_TIMEOUT)] = 3600.0
     default_priority: Annotated[int, Field(ge=0, le=9)] = 5
     default_network: Literal["none", "internet"] = "none"
 
     # --- the container engine ---------------------------------------------------------------------
-    docker_enabled: bool = Field(default=True, validation_alias=_named("docker_enabled", "DOCKER_ENABLED"))
-    docker_host: str | None = Field(default=None, validation_alias=_named("docker_host", "DOCKER_HOST"))
-    docker_network: str = Field(default="bridge", validation_alias=_named("docker_network", "DOCKER_NETWORK"))
+    docker_enabled: bool = True
+    docker_host: str | None = None
+    docker_network: str = "bridge"
     pull: Literal["missing", "always", "never"] = "missing"
     pull_timeout: Seconds = 1800.0
     read_only_rootfs: bool = True
@@ -124,23 +121,17 @@ class Settings(BaseSettings):
     max_bundle_entries: Annotated[int, Field(ge=1)] = 20_000
     max_artifact_bytes: Bytes = 2 * GIB
     max_artifact_entries: Annotated[int, Field(ge=1)] = 20_000
-    max_log_bytes: Annotated[int, Field(ge=64 * 1024)] = 8 * MIB
+    max_log_bytes: Annotated[Bytes, Field(ge=64 * 1024)] = 8 * MIB
     log_tail_bytes: Bytes = 1 * MIB
     keep_failed_workspace: Seconds = 0.0
-    retention: Seconds = 7 * 86400.0
+    retention: Annotated[Seconds, Field(ge=60)] = 7 * 86400.0
 
     # --- the master's side, used once this node joins one ---------------------------------------------
-    master_address: str | None = Field(default=None, validation_alias=_named("master_address", "MASTER_ADDRESS"))
-    session_timeout: Seconds = Field(default=3600.0, validation_alias=_named("session_timeout", "SESSION_TIMEOUT"))
-    trust_threshold: Annotated[float, Field(allow_inf_nan=False)] = Field(
-        default=0.0, validation_alias=_named("trust_threshold", "TRUST_THRESHOLD")
-    )
-    resource_report_interval: Annotated[float, Field(gt=0)] = Field(
-        default=30.0, validation_alias=_named("resource_report_interval", "RESOURCE_REPORT_INTERVAL")
-    )
-    wireguard_config_path: Path | None = Field(
-        default=None, validation_alias=_named("wireguard_config_path", "WIREGUARD_CONFIG_PATH")
-    )
+    master_address: str | None = None
+    session_timeout: Seconds = 3600.0
+    trust_threshold: Number = 0.0
+    resource_report_interval: Annotated[Number, Field(gt=0)] = 30.0
+    wireguard_config_path: Path | None = None
 
     @field_validator(
         "reserve_memory", "reserve_disk", "default_memory", "default_disk", "tmp_size", "max_bundle_bytes",
@@ -168,36 +159,49 @@ class Settings(BaseSettings):
     @field_validator("state")
     @classmethod
     def _state(cls, value: Path) -> Path:
-        return Path(os.path.abspath(value.expanduser()))  # noqa: PTH100 - resolve() would follow links
+        try:
+            return Path(os.path.abspath(value.expanduser()))  # noqa: PTH100 - resolve() would follow links
+        except RuntimeError as error:  # '~somebody'
+            raise ValueError(str(error)) from None
 
     @field_validator("log_level", mode="before")
     @classmethod
     def _level(cls, value: Any) -> Any:
         return value.upper() if isinstance(value, str) else value
 
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().startswith(REDIS_SCHEMES):
+            raise ValueError(f"must start with {', '.join(REDIS_SCHEMES)}")
+        return value
+
+    @field_validator("default_image")
+    @classmethod
+    def _image(cls, value: str) -> str:
+        if not IMAGE.fullmatch(value):
+            raise ValueError("is not an image reference such as python:3.11-slim")
+        return value
+
     @model_validator(mode="after")
     def _doors(self) -> Settings:
-        for door in ("bridge", "api"):
+        for door in ("bridge", "api", "flower"):
             host, insecure = getattr(self, f"{door}_host"), getattr(self, f"{door}_insecure")
             if not is_loopback(host) and not insecure:
                 raise ValueError(
-                    f"{PREFIX}{door.upper()}_HOST={host} is not loopback and nothing authenticates callers yet; "
-                    f"set {PREFIX}{door.upper()}_INSECURE=1 if a network of your own shields it"
+                    f"{variable(door)}_HOST={host} is not loopback and nothing authenticates callers yet; "
+                    f"set {variable(door)}_INSECURE=1 if a network of your own shields it"
                 )
         return self
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Environment over secrets over hivemind.toml over defaults."""
-        toml = TomlConfigSettingsSource(settings_cls, toml_file=config_file())
-        return init_settings, env_settings, file_secret_settings, toml
+    @model_validator(mode="after")
+    def _pulse(self) -> Settings:
+        if self.heartbeat_timeout <= self.beat:
+            raise ValueError(
+                f"{PREFIX}HEARTBEAT_TIMEOUT={self.heartbeat_timeout:g} is not longer than "
+                f"{PREFIX}BEAT={self.beat:g}: the node would count as down between two of its heartbeats"
+            )
+        return self
 
     @property
     def redis(self) -> str:
@@ -241,53 +245,35 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def config_file() -> Path | None:
-    """hivemind.toml: $HIVEMIND_CONFIG, else ./hivemind.toml, else /etc/hivemind/hivemind.toml, if there."""
-    named = os.environ.get("HIVEMIND_CONFIG")
-    if named:
-        if not Path(named).is_file():
-            raise SettingsError(f"HIVEMIND_CONFIG: there is no file {named}")
-        return Path(named)
-    for candidate in (Path("hivemind.toml"), Path("/etc/hivemind/hivemind.toml")):
-        if candidate.is_file():
-            return candidate
-    return None
-
-
 def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
-    """Read and check everything. Raises SettingsError with one line that names the culprit."""
+    """Read and check everything: overrides, then environment, secrets directory, hivemind.toml, defaults.
+
+    Raises SettingsError with one line that names the culprit as its user wrote it.
+    """
     env = os.environ if environ is None else environ
-    _refuse_unknown(env)
-    secrets = env.get("HIVEMIND_SECRETS_DIR")
-    if secrets and not Path(secrets).is_dir():
-        raise SettingsError(f"HIVEMIND_SECRETS_DIR: there is no directory {secrets}")
+    fields = Settings.model_fields.keys()
+    written = [
+        from_environment(env, fields),
+        from_secrets(env.get("HIVEMIND_SECRETS_DIR"), fields),
+        from_toml(config_file(env), fields),
+    ]
+    sources = (InitSettingsSource(Settings, overrides), *(Source(Settings, place) for place in written))
     try:
-        return Settings(_secrets_dir=secrets, **overrides)
+        return Settings(_build_sources=(sources, {}))
     except ValidationError as error:
-        raise SettingsError(_one_line(error)) from None
-    except ValueError as error:  # a toml file that does not parse
-        raise SettingsError(f"{config_file() or 'settings'}: {error}") from None
+        places = [{field: Written(value, field) for field, value in overrides.items()}, *written]
+        raise SettingsError(" ".join(_complaint(error, places).splitlines())) from None
 
 
-def _refuse_unknown(env: Mapping[str, str]) -> None:
-    known = OTHER_NAMES | {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
-    unknown = sorted(name for name in env if name.startswith(PREFIX) and name not in known)
-    if unknown:
-        import difflib
-
-        near = difflib.get_close_matches(unknown[0], known, n=1)
-        hint = f"; did you mean {near[0]}?" if near else "; config/hivemind.toml lists every setting"
-        raise SettingsError(f"{unknown[0]}: there is no such setting{hint}")
-
-
-def _one_line(error: ValidationError) -> str:
+def _complaint(error: ValidationError, places: list[dict[str, Written]]) -> str:
     first = error.errors(include_url=False, include_context=False)[0]
-    message = first["msg"].removeprefix("Value error, ")
+    message = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be", 1)
     if not first["loc"]:
-        return message
-    name = str(first["loc"][0])
-    field = name if name.isupper() else f"{PREFIX}{name.upper()}"
+        return message  # of several settings together: it names them itself
+    field = str(first["loc"][0])
+    name = next((place[field].name for place in places if field in place), variable(field))
     if first["type"] == "extra_forbidden":
-        return f"{field}: there is no such setting; config/hivemind.toml lists every setting"
-    shown = "" if field.endswith("REDIS_URL") else f" (got {str(first['input'])[:80]!r})"
-    return f"{field}: {message}{shown}"
+        return f"{name}: there is no such setting; config/hivemind.toml lists every setting"
+    shown = repr(str(first["input"])[:80])
+    secret = "SecretStr" in str(Settings.model_fields[field].annotation)
+    return f"{name}: {message}" if secret or shown in message else f"{name}: {message} (got {shown})"

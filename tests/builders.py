@@ -22,7 +22,8 @@ def assignment(task_id: str = "t1", **given: Any) -> Assignment:
 
 
 def new_job(task_id: str = "t1", secrets: dict[str, str] | None = None, **given: Any) -> NewJob:
-    return NewJob(assignment(task_id, **given), secrets or {})
+    spec = assignment(task_id, **given)
+    return NewJob(spec, secrets or {}, spec.model_dump(mode="json"))
 
 
 def job(task_id: str = "t1", state: State = State.WAITING, **given: Any) -> Job:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hivemind_worker.domain.assignment import Assignment, check_env
-from hivemind_worker.domain.errors import InvalidField, NeverFits, StoreUnavailable
+from hivemind_worker.domain.errors import HiveMindError, InvalidField, NeverFits, StoreUnavailable
 from hivemind_worker.domain.job import State
 from hivemind_worker.domain.node import Node
 from hivemind_worker.domain.resources import Amount, Request, describe
@@ -32,11 +32,9 @@ class Intake:
         self._settings = settings
 
     def check(self, fields: Mapping[str, Any], secrets: Mapping[str, str] | None = None) -> NewJob:
-        """Fill in defaults and check one assignment without touching Redis.
-
-        Raises InvalidField, also for a bundle that was never uploaded.
-        """
+        """Fill in defaults and check every field of one assignment. No I/O. Raises InvalidField."""
         assignment = Assignment.parse(with_defaults(fields, self._settings))
+        asked = assignment.asked(given(fields))
         try:
             checked = check_env(secrets or {})
         except ValueError as error:
@@ -44,33 +42,50 @@ class Intake:
         shadowed = sorted(set(checked) & set(assignment.env))
         if shadowed:
             raise InvalidField("secrets", f"{shadowed[0]} is given in env as well; give it once")
-        if assignment.bundle_sha256 and not self._bundles.exists(assignment.bundle_sha256):
-            raise InvalidField("bundle_sha256", "no such bundle was uploaded to this node; upload it first")
-        return NewJob(assignment, checked)
+        return NewJob(assignment, checked, asked)
 
     def accept(self, new: NewJob) -> tuple[Created, State]:
-        """Make one durable. Raises NeverFits, AlreadyExists, QueueFull, StoreUnavailable."""
+        """Make one durable. Raises NeverFits, InvalidField (its bundle), AlreadyExists, QueueFull, StoreUnavailable."""
         answer = self.accept_many([new])[0]
         if isinstance(answer, Exception):
             raise answer
         return answer
 
     def accept_many(self, batch: Sequence[NewJob]) -> list[tuple[Created, State] | Exception]:
-        """Make several durable in few round trips; each succeeds or fails by itself. Never raises for one of them."""
+        """Make several durable in few round trips; each succeeds or fails by itself, as `accept` says."""
         try:
             nodes = self._ledger.nodes()
-            refusals = [never_fits(new.assignment.requests, nodes) for new in batch]
-            fitting = [new for new, refusal in zip(batch, refusals, strict=True) if refusal is None]
-            answers = iter(self._jobs.create_many(fitting) if fitting else [])
+            refusals = [self._refusal(new, nodes) for new in batch]
+            welcome = [new for new, refusal in zip(batch, refusals, strict=True) if refusal is None]
+            answers = iter(self._jobs.create_many(welcome) if welcome else [])
+            return [
+                next(answers) if refusal is None else self._jobs.known(new) or refusal
+                for new, refusal in zip(batch, refusals, strict=True)
+            ]
         except StoreUnavailable as error:
             return [error] * len(batch)
-        return [next(answers) if refusal is None else refusal for refusal in refusals]
+
+    def _refusal(self, new: NewJob, nodes: Sequence[Node]) -> HiveMindError | None:
+        """Why a new assignment cannot be taken. What was accepted before is not asked this again."""
+        bundle = new.assignment.bundle_sha256
+        if bundle and not self._bundles.exists(bundle):
+            return InvalidField("bundle_sha256", "no such bundle was uploaded to this node; upload it first")
+        return never_fits(new.assignment.requests, nodes)
+
+
+def given(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that say something: neither absent nor, but for the id, empty text. Pure."""
+    said = {name: value for name, value in fields.items() if value is not None and (value != "" or name == "task_id")}
+    wanted = said.get("requests")
+    if isinstance(wanted, Mapping):
+        said["requests"] = {name: value for name, value in wanted.items() if value is not None}
+    return said
 
 
 def with_defaults(fields: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
     """The assignment with the node's defaults where a field is absent or None. Pure."""
-    given = {name: value for name, value in fields.items() if value is not None}
-    wanted = given.get("requests") or {}
+    said = given(fields)
+    wanted = said.get("requests", {})
     if not isinstance(wanted, Mapping):
         raise InvalidField("requests", "must be a mapping of cpu, memory, gpus, gpu_memory, disk, pids")
     defaults: dict[str, Any] = {
@@ -79,14 +94,13 @@ def with_defaults(fields: Mapping[str, Any], settings: Settings) -> dict[str, An
         "disk": settings.default_disk,
         "pids": settings.default_pids,
     }
-    requests = defaults | {name: value for name, value in wanted.items() if value is not None}
     return {
         "image": settings.default_image,
         "timeout_seconds": settings.default_timeout,
         "priority": settings.default_priority,
         "network": settings.default_network,
-        **{name: value for name, value in given.items() if value != "" or name == "task_id"},
-        "requests": requests,
+        **said,
+        "requests": defaults | dict(wanted),
     }
 
 

@@ -49,14 +49,26 @@ def plan(
         missing = free.lacks(wanted)
         if missing or chosen is None:
             lacking[candidate.task_id] = missing or {"gpus": request.gpus}
-            if now - candidate.created >= patience * 1000:
-                free = (free - wanted).floor()
-                devices = devices[request.gpus :]
+            if now - candidate.created >= patience * 1000 and could_hold(node, request):
+                left = without(devices, request)
+                aside = wanted.model_copy(update={"gpus": len(devices) - len(left)})
+                free, devices = (free - aside).floor(), left
             continue
         free = free - wanted
         devices = tuple(gpu for gpu in devices if gpu.uuid not in chosen)
         claims.append(_claim(candidate, request, chosen, worker, now))
     return Plan(tuple(claims), lacking)
+
+
+def could_hold(node: Node, request: Request) -> bool:
+    """Whether the node, empty, has room: nothing is set aside for a job that only another node can run."""
+    return node.allocatable.covers(Amount.of(request)) and choose_devices(request, node.gpus) is not None
+
+
+def without(devices: Sequence[Gpu], request: Request) -> tuple[Gpu, ...]:
+    """The devices that are left when as many as are asked for are set aside, of those that are large enough."""
+    aside = {gpu.uuid for gpu in [gpu for gpu in devices if gpu.memory >= request.gpu_memory][: request.gpus]}
+    return tuple(gpu for gpu in devices if gpu.uuid not in aside)
 
 
 def free_devices(gpus: Sequence[Gpu], rows: Mapping[str, Reservation]) -> tuple[Gpu, ...]:

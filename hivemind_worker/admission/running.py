@@ -25,6 +25,7 @@ class Running(Generic[H]):
     def __init__(self) -> None:
         self._handles: dict[str, H] = {}
         self._lock = threading.Lock()
+        self._entered: set[str] = set()
         self._leaving = False
         self._empty = threading.Event()
         self._empty.set()
@@ -32,6 +33,7 @@ class Running(Generic[H]):
     def enter(self, task_id: str, handle: H) -> bool:
         """Register; False when the job runs here already, or the worker is leaving."""
         with self._lock:
+            self._entered.add(task_id)
             if self._leaving or task_id in self._handles:
                 return False
             self._handles[task_id] = handle
@@ -49,6 +51,12 @@ class Running(Generic[H]):
         """The jobs that run here."""
         with self._lock:
             return list(self._handles)
+
+    def take_entered(self) -> set[str]:
+        """The jobs whose bodies have come in, or tried to, since the last time this was asked."""
+        with self._lock:
+            entered, self._entered = self._entered, set()
+            return entered
 
     def stop(self, task_id: str, grace: float) -> bool:
         """Ask one to end; False when it does not run here."""

@@ -25,7 +25,10 @@ IMAGE = re.compile(
 ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 SHA256 = re.compile(r"[a-f0-9]{64}")
 MAX_ENV_BYTES = 256 * 1024
-MAX_COMMAND_BYTES = 128 * 1024
+MAX_COMMAND_BYTES = 256 * 1024
+#: Linux starts no program with a longer argument or variable (MAX_ARG_STRLEN, include/uapi/linux/binfmts.h);
+#: some room is left for the variable's name
+MAX_STRING_BYTES = 128 * 1024 - 1024
 
 Network = Literal["none", "internet"]
 
@@ -69,11 +72,9 @@ class Assignment(BaseModel):
     @field_validator("command")
     @classmethod
     def _command(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if any("\0" in word for word in value):
-            raise ValueError("a word holds a NUL character")
         if value and not value[0]:
             raise ValueError("the program's name is empty")
-        if sum(len(word.encode(errors="surrogatepass")) for word in value) > MAX_COMMAND_BYTES:
+        if sum(_passable("a word", word) for word in value) > MAX_COMMAND_BYTES:
             raise ValueError(f"is longer than {MAX_COMMAND_BYTES} bytes; put it into a bundle")
         return value
 
@@ -104,20 +105,41 @@ class Assignment(BaseModel):
         except ValidationError as error:
             raise first_violation(error) from None
 
-    def digest(self, secrets: Mapping[str, str], key: bytes) -> str:
-        """Keyed digest of everything asked for: equal digests are the same assignment, and give no secret away."""
-        body = json.dumps([self.model_dump(mode="json"), dict(secrets)], sort_keys=True)
-        return hmac.new(key, body.encode(errors="surrogatepass"), hashlib.sha256).hexdigest()
+    def asked(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """What was asked for in so many words: this assignment less the defaults that were filled into `fields`."""
+        body = self.model_dump(mode="json", include=set(fields) - {"requests"})
+        requests = fields.get("requests") or {}
+        return body | {"requests": self.requests.model_dump(mode="json", include=set(requests))}
+
+
+def digest(asked: Mapping[str, Any], secrets: Mapping[str, str], key: bytes) -> str:
+    """Keyed digest of everything asked for: equal digests are the same assignment, and give no secret away.
+
+    Defaults are no part of it: an assignment repeated after the node's defaults changed is still the same.
+    """
+    body = json.dumps([dict(asked), dict(secrets)], sort_keys=True)
+    return hmac.new(key, body.encode(), hashlib.sha256).hexdigest()
+
+
+def _passable(what: str, text: str) -> int:
+    """Bytes of a text that a program can be started with. Raises ValueError."""
+    if "\0" in text:
+        raise ValueError(f"{what} holds a NUL character")
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        raise ValueError(f"{what} is not valid Unicode text") from None
+    if size >= MAX_STRING_BYTES:
+        raise ValueError(f"{what} is longer than {MAX_STRING_BYTES - 1} bytes; put it into a bundle")
+    return size
 
 
 def check_env(value: Mapping[str, str]) -> dict[str, str]:
     """Names and size of an environment. Raises ValueError."""
-    for name, text in value.items():
+    for name in value:
         if not ENV_NAME.fullmatch(name):
             raise ValueError(f"{name[:80]!r} is not a name for an environment variable")
-        if "\0" in text:
-            raise ValueError(f"{name} holds a NUL character")
-    if sum(len(name) + len(text) for name, text in value.items()) > MAX_ENV_BYTES:
+    if sum(len(name) + _passable(name, text) for name, text in value.items()) > MAX_ENV_BYTES:
         raise ValueError(f"is larger than {MAX_ENV_BYTES} bytes; put it into a bundle")
     return dict(value)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class Cause(StrEnum):
@@ -115,6 +115,12 @@ class Outcome(BaseModel):
     usage: Usage = Field(default_factory=Usage)
     artifact: BlobRef | None = None
     log: LogInfo = Field(default_factory=LogInfo)
+
+    @field_validator("evidence")
+    @classmethod
+    def _readable(cls, value: str) -> str:
+        """Evidence quotes other programs: what is no text becomes '?', and a screenful is enough."""
+        return value.encode("utf-8", "replace").decode("utf-8")[:4096]
 
     @property
     def state(self) -> Literal["completed", "failed", "stopped"]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 from uuid import uuid4
@@ -52,8 +54,11 @@ class BlobWriter:
 
     def abort(self) -> None:
         """Leave nothing behind. Harmless after a commit."""
-        self._file.close()
-        self.path.unlink(missing_ok=True)
+        try:
+            with contextlib.suppress(OSError):  # a full disk refuses the buffered rest once more
+                self._file.close()
+        finally:
+            self.path.unlink(missing_ok=True)
 
     def __enter__(self) -> BlobWriter:
         return self
@@ -106,7 +111,10 @@ class BlobStore:
         if not self._fs.exists(path):
             return False
         if self._local:
-            os.utime(path)
+            try:
+                os.utime(path)
+            except FileNotFoundError:
+                return False
         return True
 
     def size(self, sha256: str) -> int:
@@ -125,19 +133,26 @@ class BlobStore:
         self._fs.get_file(self._path(sha256), str(target))
         return target
 
-    def sweep(self, older_than: float, in_use: frozenset[str]) -> int:
-        """Delete local blobs and staged leftovers not touched for so many seconds; how many went."""
+    def sweep(self, older_than: float, in_use: Callable[[], frozenset[str]]) -> int:
+        """Delete local blobs and staged leftovers not touched for so many seconds; how many went.
+
+        `in_use` is asked only when something is old enough. What cannot be deleted is left to the next round.
+        """
         if not self._local:
             return 0  # an object store has a lifecycle rule for this
-        limit, gone = time.time() - older_than, 0
-        for path in [*Path(self._root).glob("??/*"), *self._staging.glob("*")]:
-            try:
-                if path.name not in in_use and path.stat().st_mtime < limit:
-                    path.unlink()
+        limit = time.time() - older_than
+        old = [path for path in self._everything() if _modified(path) < limit]
+        spared = in_use() if old else frozenset()
+        gone = 0
+        for path in old:
+            if path.name not in spared:
+                with contextlib.suppress(OSError):
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
                     gone += 1
-            except FileNotFoundError:
-                continue
         return gone
+
+    def _everything(self) -> list[Path]:
+        return [*Path(self._root).glob("??/*"), *self._staging.glob("*")]
 
     def _keep(self, path: Path, ref: BlobRef) -> BlobRef:
         target = self._path(ref.sha256)
@@ -152,6 +167,14 @@ class BlobStore:
 
     def _path(self, sha256: str) -> str:
         return f"{self._root}/{sha256[:2]}/{sha256}"
+
+
+def _modified(path: Path) -> float:
+    """Epoch seconds; a path that has gone is as new as can be."""
+    try:
+        return path.lstat().st_mtime
+    except FileNotFoundError:
+        return float("inf")
 
 
 def _sync_directory(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -14,8 +15,11 @@ from redis.retry import Retry
 
 from hivemind_worker.domain.errors import StoreUnavailable
 
-#: Arguments and keys of a script
-type_args = Sequence[str | bytes | int | float]
+#: keys or arguments of a script
+Words = Sequence[str | bytes | int | float]
+
+
+_REFUSES_WRITES = re.compile(r"(?:^|caused error: )(?:-?)(MISCONF|OOM|LOADING|MASTERDOWN|CLUSTERDOWN|NOREPLICAS)\b")
 
 
 def connect(url: str, *, timeout: float = 5.0) -> redis.Redis:
@@ -41,8 +45,11 @@ def named_faults() -> Iterator[None]:
         raise StoreUnavailable(f"Redis does not answer: {error}") from error
     except redis.exceptions.ReadOnlyError as error:
         raise StoreUnavailable(f"Redis takes no writes: {error}") from error
+    except redis.exceptions.OutOfMemoryError as error:
+        raise StoreUnavailable(f"Redis is full: {error}") from error
     except redis.exceptions.ResponseError as error:
-        if str(error).startswith(("MISCONF", "OOM", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "NOREPLICAS")):
+        # A pipeline puts its own words in front of the server's code.
+        if _REFUSES_WRITES.search(str(error)):
             raise StoreUnavailable(f"Redis takes no writes: {error}") from error
         raise
 
@@ -62,12 +69,12 @@ class Scripts:
         self._client = client
         self._registered: dict[str, Any] = {}
 
-    def run(self, name: str, keys: type_args, args: type_args) -> Any:
+    def run(self, name: str, keys: Words, args: Words) -> Any:
         """Run one script. Raises StoreUnavailable."""
         with named_faults():
             return self._script(name)(keys=keys, args=args)
 
-    def run_many(self, name: str, calls: Sequence[tuple[type_args, type_args]]) -> list[Any]:
+    def run_many(self, name: str, calls: Sequence[tuple[Words, Words]]) -> list[Any]:
         """Run one script several times in one round trip. An item that failed is its exception."""
         with named_faults():
             pipe = self._client.pipeline(transaction=False)

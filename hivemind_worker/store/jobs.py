@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import redis
 
-from hivemind_worker.domain.assignment import Assignment
+from hivemind_worker.domain.assignment import Assignment, digest
 from hivemind_worker.domain.errors import AlreadyExists, InvalidField, NotFound, QueueFull, StaleAttempt
 from hivemind_worker.domain.job import Job, State, Times
 from hivemind_worker.domain.outcome import Cause, Outcome
@@ -18,6 +18,8 @@ from hivemind_worker.store.keys import Keys
 from hivemind_worker.store.seal import Sealer
 
 Created = Literal["created", "same"]
+#: records read in one round trip
+PAGE = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,8 @@ class NewJob:
 
     assignment: Assignment
     secrets: Mapping[str, str]
+    #: what the sender asked for in so many words, defaults left out: the same again is the same job
+    asked: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,7 @@ class JobStore:
         replies = self._scripts.run_many("create", [self._create_call(new) for new in batch])
         return [self._created(new, reply) for new, reply in zip(batch, replies, strict=True)]
 
-    def _create_call(self, new: NewJob) -> tuple[list[str], list[str | int]]:
+    def _create_call(self, new: NewJob) -> tuple[list[str], list[str | int | float]]:
         spec, keys = new.assignment, self._keys
         shape = spec.requests.shape
         return (
@@ -80,11 +84,24 @@ class JobStore:
                 keys.active, keys.index, keys.events, keys.secrets(spec.task_id),
             ],
             [
-                spec.task_id, spec.model_dump_json(), spec.digest(new.secrets, self._sealer.digest_key), shape,
+                spec.task_id, spec.model_dump_json(), self._digest(new), shape,
                 int(spec.priority * self._ageing_ms), self._sealer.seal(new.secrets), self._max_waiting,
-                keys.changes(spec.task_id), keys.wake,
+                keys.changes(spec.task_id), keys.wake, spec.timeout_seconds,
             ],
         )  # fmt: skip
+
+    def _digest(self, new: NewJob) -> str:
+        return digest(new.asked, new.secrets, self._sealer.digest_key)
+
+    def known(self, new: NewJob) -> tuple[Created, State] | AlreadyExists | None:
+        """Whether this very assignment was accepted before, or another under its id; None: the id is free."""
+        with named_faults():
+            found = self._redis.hmget(self._keys.job(new.assignment.task_id), "digest", "state")
+        if found[0] is None:
+            return None
+        if text(found[0]) != self._digest(new):
+            return AlreadyExists(f"task_id {new.assignment.task_id} is taken by another assignment")
+        return "same", State(text(found[1]))
 
     def _created(self, new: NewJob, reply: object) -> tuple[Created, State] | Exception:
         if isinstance(reply, Exception):
@@ -156,17 +173,15 @@ class JobStore:
     def _walk(self, line: str, cursor: str) -> Iterator[Job]:
         """Jobs of an index, newest first, ties by id; ids whose record has expired are swept out on the way."""
         after = _parse_cursor(cursor)
-        top: float | str = after[0] if after else "+inf"
-        skip = 0
+        size = PAGE
         while True:
+            top: float | str = after[0] if after else "+inf"
             with named_faults():
-                rows = self._redis.zrevrangebyscore(line, top, "-inf", start=skip, num=200, withscores=True)
-            if not rows:
-                return
-            skip += len(rows)
-            ids = [text(member) for member, score in rows if after is None or (int(score), text(member)) < after]
+                rows = self._redis.zrevrangebyscore(line, top, "-inf", start=0, num=size, withscores=True)
+            places = [(int(score), text(member)) for member, score in rows]
+            fresh = [place for place in places if after is None or place < after]
             expired = []
-            for task_id, job in zip(ids, self.get_many(ids), strict=True):
+            for (_, task_id), job in zip(fresh, self.get_many([task_id for _, task_id in fresh]), strict=True):
                 if job is None:
                     expired.append(task_id)
                 else:
@@ -174,7 +189,21 @@ class JobStore:
             if expired:
                 with named_faults():
                     self._redis.zrem(line, *expired)
-                skip -= len(expired)
+            if len(rows) < size:
+                return
+            # A page of one millisecond's jobs, all seen before, needs a longer look.
+            size, after = (PAGE, fresh[-1]) if fresh else (size * 2, after)
+
+    def forget_expired(self) -> None:
+        """Take ids out of the index whose record Redis has let go of, from the oldest on."""
+        with named_faults():
+            oldest = [text(member) for member in self._redis.zrange(self._keys.index, 0, PAGE - 1)]
+            pipe = self._redis.pipeline(transaction=False)
+            for task_id in oldest:
+                pipe.exists(self._keys.job(task_id))
+            gone = [task_id for task_id, there in zip(oldest, pipe.execute(), strict=True) if not there]
+            if gone:
+                self._redis.zrem(self._keys.index, *gone)
 
     def counts(self) -> dict[str, int]:
         """How many wait, are active, are known in all."""
@@ -270,9 +299,8 @@ class JobStore:
 
     def cancel(self, task_id: str, grace: float) -> tuple[bool, State]:
         """Ask for a stop with this grace (seconds). (accepted, state now); not accepted: it had ended. NotFound."""
-        shape = self.get(task_id).assignment.requests.shape
-        keys = self._keys
-        outcome = Outcome(cause=Cause.CANCELLED, evidence="stopped while it waited; it never started")
+        shape, keys = self.get(task_id).assignment.requests.shape, self._keys
+        outcome = Outcome(cause=Cause.CANCELLED, evidence="stopped while it waited")
         reply = self._scripts.run(
             "cancel",
             [

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 from uuid import uuid4
 
@@ -12,7 +13,7 @@ import redis
 from hivemind_worker.domain.errors import NotFound
 from hivemind_worker.domain.line import Candidate, Claim
 from hivemind_worker.domain.node import Gpu, Node, NodeState, NodeUsage, Reservation
-from hivemind_worker.domain.resources import RESOURCES, Amount
+from hivemind_worker.domain.resources import RESOURCES, Amount, Request
 from hivemind_worker.store.connection import Scripts, fields, named_faults, text
 from hivemind_worker.store.keys import Keys
 
@@ -125,13 +126,18 @@ class Ledger:
             reply = self._redis.hgetall(self._keys.reservations(node))
         return {text(key): Reservation.model_validate_json(value) for key, value in reply.items()}
 
-    def candidates(self, per_shape: int) -> list[Candidate]:
-        """The heads of every shape's line, in the order of the whole line: at most `per_shape` of each."""
+    def candidates(self, free: Amount) -> list[Candidate]:
+        """The heads of every shape's line, in the order of the whole line.
+
+        As many of a shape as there are free slots where the shape fits into `free`; the first alone where it does
+        not, because one is enough to say what it waits for and to set something aside for it.
+        """
         with named_faults():
             shapes = sorted(text(shape) for shape in self._redis.smembers(self._keys.shapes))
             pipe = self._redis.pipeline(transaction=False)
             for shape in shapes:
-                pipe.zrange(self._keys.waiting(shape), 0, per_shape - 1, withscores=True)
+                most = max(1, free.slots) if free.covers(_amount(shape)) else 1
+                pipe.zrange(self._keys.waiting(shape), 0, most - 1, withscores=True)
             heads = [
                 (shape, text(task_id), rank)
                 for shape, line in zip(shapes, pipe.execute(), strict=True)
@@ -139,13 +145,39 @@ class Ledger:
             ]
             pipe = self._redis.pipeline(transaction=False)
             for _, task_id, _ in heads:
-                pipe.hmget(self._keys.job(task_id), "attempt", "created", "spec")
+                pipe.hmget(self._keys.job(task_id), "attempt", "created", "timeout")
             found = [
-                Candidate(task_id, shape, rank, int(attempt) + 1, int(created), _timeout(spec))
-                for (shape, task_id, rank), (attempt, created, spec) in zip(heads, pipe.execute(), strict=True)
+                Candidate(task_id, shape, rank, int(attempt) + 1, int(created), float(timeout))
+                for (shape, task_id, rank), (attempt, created, timeout) in zip(heads, pipe.execute(), strict=True)
                 if attempt is not None
             ]
         return sorted(found, key=lambda candidate: (candidate.rank, candidate.task_id))
+
+    def living(self, node: str, workers: Iterable[str]) -> frozenset[str]:
+        """Which of these workers hold a lease now."""
+        names = sorted(set(workers))
+        with named_faults():
+            pipe = self._redis.pipeline(transaction=False)
+            for worker in names:
+                pipe.exists(self._keys.lease(node, worker))
+            return frozenset(worker for worker, there in zip(names, pipe.execute(), strict=True) if there)
+
+    def adopt(self, node: str, task_id: str, row: Reservation, worker: str) -> bool:
+        """Take over a dead worker's row; False when it lives after all, or the row is another by now."""
+        mine = row.model_copy(update={"worker": worker})
+        keys = self._keys
+        return bool(
+            self._scripts.run(
+                "adopt",
+                [keys.job(task_id), keys.reservations(node), keys.lease(node, row.worker)],
+                [task_id, row.attempt, row.worker, worker, mine.model_dump_json()],
+            )
+        )
+
+    def poke(self) -> None:
+        """Wake every admission of the site."""
+        with named_faults():
+            self._redis.publish(self._keys.wake, "poke")
 
     def reserve(self, node: str, worker: str, claims: Sequence[Claim]) -> list[str]:
         """Admit a batch; per claim 'ok', 'gone', 'full' or 'closed'. The sum never exceeds the allocatable."""
@@ -162,5 +194,6 @@ class Ledger:
         return [text(answer) for answer in self._scripts.run("reserve", names, args)]
 
 
-def _timeout(spec: bytes) -> float:
-    return float(json.loads(spec)["timeout_seconds"])
+@lru_cache(maxsize=10_000)
+def _amount(shape: str) -> Amount:
+    return Amount.of(Request.from_shape(shape))

@@ -50,7 +50,8 @@ class LogStore:
         """Write chunks in order and tell the followers. Chunks that are there already are left as they are."""
         key = self._keys.log(task_id)
         with named_faults():
-            pipe = self._redis.pipeline(transaction=False)
+            # A transaction: a server that is full refuses all of it, not a chunk in the middle.
+            pipe = self._redis.pipeline(transaction=True)
             for chunk in chunks:
                 body = {
                     "s": int(chunk.stream), "d": chunk.data, "t": chunk.at, "a": chunk.attempt,

@@ -23,6 +23,8 @@ from hivemind_worker.domain.outcome import Cause, Outcome
 from hivemind_worker.settings import Settings
 from tests.builders import assignment, new_job, node, request, row
 
+#: what is free on an empty node
+FREE = node(slots=10).allocatable
 OK = Outcome(cause=Cause.OK, exit_code=0)
 
 
@@ -248,14 +250,14 @@ def test_the_line_is_ordered_by_priority_then_age_across_shapes(stores: Stores) 
     stores.jobs.create(new_job("other-shape", requests=request(cpu=2.0)))
     stores.jobs.create(new_job("urgent", priority=9))
     stores.jobs.create(new_job("late", priority=0))
-    assert [each.task_id for each in stores.ledger.candidates(10)] == ["urgent", "old", "other-shape", "late"]
+    assert [each.task_id for each in stores.ledger.candidates(FREE)] == ["urgent", "old", "other-shape", "late"]
     assert stores.jobs.positions(["late", "urgent", "nobody"]) == {"late": 4, "urgent": 1}
 
 
 def test_a_thousand_that_do_not_fit_hide_nothing(stores: Stores) -> None:
     stores.jobs.create_many([new_job(f"big{i}", requests=request(cpu=64.0)) for i in range(1000)])
     stores.jobs.create(new_job("small"))
-    assert "small" in {each.task_id for each in stores.ledger.candidates(4)}
+    assert "small" in {each.task_id for each in stores.ledger.candidates(FREE)}
 
 
 def test_pages_neither_repeat_nor_skip(stores: Stores) -> None:
@@ -303,3 +305,57 @@ def test_the_shape_of_the_record_survives_the_round_trip(stores: Stores) -> None
         new_job("t9", command=("echo", "ä\n"), env={"A": "b"}, owner="ann", retries=2, network="internet")
     )
     assert stores.jobs.get("t9").assignment == spec
+
+
+def test_a_thousand_that_do_not_fit_cost_one_look(stores: Stores) -> None:
+    stores.jobs.create_many([new_job(f"big{i:04}", requests=request(cpu=64.0)) for i in range(1000)])
+    assert [each.task_id for each in stores.ledger.candidates(FREE)] == ["big0000"]
+
+
+def test_pages_stay_whole_while_jobs_arrive_in_between(stores: Stores) -> None:
+    stores.jobs.create_many([new_job(f"old{i:03}") for i in range(450)])
+    seen: list[str] = []
+    cursor = ""
+    for n in range(20):
+        page = stores.jobs.list(limit=50, cursor=cursor)
+        seen += [job.task_id for job in page.jobs]
+        stores.jobs.create_many([new_job(f"new{n}-{i}") for i in range(30)])
+        if not (cursor := page.next):
+            break
+    assert len(seen) == len(set(seen)) == 450
+
+
+def test_the_index_forgets_what_redis_has_forgotten(stores: Stores, client: redis.Redis) -> None:
+    stores.jobs.create_many([new_job("a"), new_job("b")])
+    client.delete(stores.keys.job("a"))
+    stores.jobs.forget_expired()
+    assert client.zrange(stores.keys.index, 0, -1) == [b"b"]
+
+
+def test_a_full_redis_is_named_and_leaves_nothing(stores: Stores, client: redis.Redis) -> None:
+    client.config_set("maxmemory", "1")
+    try:
+        with pytest.raises(StoreUnavailable, match="full"):
+            stores.jobs.create(new_job())
+        with pytest.raises(StoreUnavailable):
+            announce(stores)
+    finally:
+        client.config_set("maxmemory", "0")
+    assert stores.jobs.counts()["known"] == 0
+
+
+def test_a_living_workers_row_cannot_be_adopted(stores: Stores) -> None:
+    admitted(stores)
+    assert stores.ledger.living("n1", ["w1", "w9"]) == {"w1"}
+    assert not stores.ledger.adopt("n1", "t1", stores.ledger.rows("n1")["t1"], "w2")
+
+
+def test_a_dead_workers_row_is_adopted_once_with_the_same_attempt(stores: Stores, client: redis.Redis) -> None:
+    admitted(stores)
+    client.delete(stores.keys.lease("n1", "w1"))
+    row_of_the_dead = stores.ledger.rows("n1")["t1"]
+    assert stores.ledger.adopt("n1", "t1", row_of_the_dead, "w2")
+    assert not stores.ledger.adopt("n1", "t1", row_of_the_dead, "w3")
+    assert stores.jobs.claim("t1", 1, node="n1", worker="w2").attempt == 1
+    with pytest.raises(StaleAttempt):
+        stores.jobs.claim("t1", 1, node="n1", worker="w1")

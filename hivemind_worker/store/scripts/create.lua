@@ -1,7 +1,7 @@
 -- Make an assignment durable: record, place in the line, event; all or nothing, and the same again when repeated.
 -- KEYS  1 job  2 waiting:<shape>  3 waiting (all)  4 shapes  5 active  6 index  7 events  8 secrets
 -- ARGV  1 id  2 spec JSON  3 digest  4 shape  5 head start (ms)  6 sealed secrets or ''  7 most that may wait
---       8 changes channel  9 wake channel
+--       8 changes channel  9 wake channel  10 timeout (s)
 -- RETURNS {'created'|'same'|'conflict'|'full', state}
 if redis.call('EXISTS', KEYS[1]) == 1 then
   local known = redis.call('HMGET', KEYS[1], 'digest', 'state')
@@ -11,7 +11,7 @@ if redis.call('ZCARD', KEYS[3]) >= tonumber(ARGV[7]) then return { 'full', '' } 
 local now = now_ms()
 local score = now - tonumber(ARGV[5])
 redis.call('HSET', KEYS[1], 'version', 1, 'spec', ARGV[2], 'digest', ARGV[3], 'state', 'waiting',
-  'attempt', 0, 'failures', 0, 'created', now, 'rank', score)
+  'attempt', 0, 'failures', 0, 'created', now, 'rank', score, 'timeout', ARGV[10])
 redis.call('ZADD', KEYS[2], score, ARGV[1])
 redis.call('ZADD', KEYS[3], score, ARGV[1])
 redis.call('SADD', KEYS[4], ARGV[4])

@@ -22,8 +22,9 @@ local function fits(row)
   for _, device in ipairs(row.gpus) do
     if held[device] then return false end
   end
+  -- What is not asked for cannot be missing, even when a cap was lowered below what is held.
   return free.millicores >= row.millicores and free.memory >= row.memory and free.disk >= row.disk
-    and free.gpus >= #row.gpus and free.slots >= 1
+    and (#row.gpus == 0 or free.gpus >= #row.gpus) and free.slots >= 1
 end
 
 for _, raw in ipairs(redis.call('HVALS', KEYS[2])) do take(cjson.decode(raw)) end

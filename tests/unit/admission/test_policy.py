@@ -65,6 +65,18 @@ def test_devices_are_whole_and_the_smallest_that_suffices() -> None:
     assert made.lacking == {"c": {"gpus": 1}}
 
 
+def test_nothing_is_set_aside_for_a_job_that_only_another_node_can_hold() -> None:
+    assert chosen([candidate("too large", cpu=64.0), candidate("small")], now=10**9) == ["small"]
+    assert chosen([candidate("wants a gpu", gpus=1), candidate("small")], now=10**9) == ["small"]
+
+
+def test_patience_sets_aside_devices_that_the_job_could_use() -> None:
+    gpus = tuple(Gpu(uuid=uuid, name="x", memory=size * GIB) for uuid, size in (("s", 16), ("b1", 80), ("b2", 80)))
+    line = [candidate("large", gpus=2, gpu_memory=40 * GIB), candidate("a", gpus=1), candidate("b", gpus=1)]
+    made = plan(line, node(gpus=gpus), {"x": row(gpus=("b1",))}, worker="w", now=10**9, patience=9)
+    assert {claim.task_id: claim.row.gpus for claim in made.claims} == {"a": ("s",)}
+
+
 requests = st.fixed_dictionaries(
     {
         "cpu": st.floats(0.01, 6).map(lambda value: round(value, 3)),

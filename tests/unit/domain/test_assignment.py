@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hivemind_worker.domain.assignment import Assignment
+from hivemind_worker.domain.assignment import Assignment, digest
 from hivemind_worker.domain.errors import InvalidField
 from tests.builders import assignment
 
@@ -73,11 +73,21 @@ def test_image_references_of_every_kind_are_accepted(image: str) -> None:
 
 
 def test_the_digest_tells_assignments_and_secrets_apart_but_depends_on_the_key() -> None:
-    one = assignment()
-    assert one.digest({"K": "v"}, b"k") == assignment().digest({"K": "v"}, b"k")
-    assert one.digest({"K": "v"}, b"k") != one.digest({"K": "w"}, b"k")
-    assert one.digest({}, b"k") != assignment(priority=6).digest({}, b"k")
-    assert one.digest({}, b"k") != one.digest({}, b"other")
+    one, other = assignment().asked({"image": "x"}), assignment(image="other").asked({"image": "x"})
+    assert digest(one, {"K": "v"}, b"k") == digest(dict(one), {"K": "v"}, b"k")
+    assert digest(one, {"K": "v"}, b"k") != digest(one, {"K": "w"}, b"k")
+    assert digest(one, {}, b"k") != digest(other, {}, b"k")
+    assert digest(one, {}, b"k") != digest(one, {}, b"other")
+
+
+def test_defaults_that_were_filled_in_are_no_part_of_what_was_asked_for() -> None:
+    fields = {"task_id": "t1", "requests": {"cpu": 1.0}}
+    assert assignment(priority=3).asked(fields) == {"task_id": "t1", "requests": {"cpu": 1.0}}
+
+
+@pytest.mark.parametrize("field", ["command", "env"])
+def test_text_that_is_no_unicode_is_named(field: str) -> None:
+    assert refused(**{field: {"A": "\ud800"} if field == "env" else ["\ud800"]}).field == field
 
 
 @given(st.from_regex(r"\A[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z"))

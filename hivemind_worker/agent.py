@@ -1,0 +1,188 @@
+"""The composition root of a worker process: everything that runs jobs, wired once."""
+
+from __future__ import annotations
+
+import fcntl
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import IO
+
+import structlog
+
+from hivemind_worker.admission.controller import Controller
+from hivemind_worker.admission.intake import Intake
+from hivemind_worker.admission.running import Running
+from hivemind_worker.bootstrap import Stores, open_stores
+from hivemind_worker.capacity.gpu import read_gpus
+from hivemind_worker.capacity.host import read_capacity, read_usage
+from hivemind_worker.delivery.artifacts import ArtifactLimits
+from hivemind_worker.delivery.report import Collector
+from hivemind_worker.domain.errors import HiveMindError
+from hivemind_worker.domain.node import Node, NodeState
+from hivemind_worker.execution.engine import Engine
+from hivemind_worker.execution.handle import Handle
+from hivemind_worker.execution.janitor import Janitor
+from hivemind_worker.execution.runner import Runner
+from hivemind_worker.settings import Settings
+from hivemind_worker.store.wakeups import Ear
+from hivemind_worker.version import __version__
+
+log = structlog.get_logger()
+
+#: a worker whose lease has lapsed is taken for dead; several beats long, so that one late beat is no death
+LEASE_BEATS = 5
+#: seconds between the janitor's rounds
+JANITOR_ROUND = 30.0
+
+
+@dataclass(frozen=True)
+class Agent:
+    """Everything one worker process runs jobs with. Built once, by the worker's admission step."""
+
+    settings: Settings
+    node: str
+    worker: str
+    stores: Stores
+    intake: Intake
+    running: Running[Handle]
+    runner: Runner
+    collector: Collector
+    controller: Controller
+    rounds: Rounds
+    lock: IO[bytes]
+
+    def start(self) -> None:
+        """Begin to admit and to clean up."""
+        self.controller.start()
+        self.rounds.start()
+
+    def let_go(self) -> None:
+        """Admit nothing more and let every body leave; containers go on. Returns at once."""
+        self.controller.close()
+        self.running.detach_all()
+
+    def stop(self) -> None:
+        """The same, and wait for admission to give its lease back."""
+        self.let_go()
+        self.rounds.stop()
+        self.controller.stop(timeout=1.0)
+        self.runner.close()
+
+
+class Rounds:
+    """The janitor's thread: one round at boot, then one every JANITOR_ROUND seconds."""
+
+    def __init__(self, sweep: Callable[[], None]) -> None:
+        self._sweep = sweep
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="janitor", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask it to end after the round it is in; nothing depends on a round being whole."""
+        self._stopping.set()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._sweep()
+            except HiveMindError as error:
+                log.info("janitor's round put off", why=str(error))
+            except Exception:
+                log.exception("janitor stumbled")
+            self._stopping.wait(JANITOR_ROUND)
+
+
+def take_name(settings: Settings, worker: str) -> IO[bytes]:
+    """The lock on a worker's name; the kernel frees it with the process. Raises HiveMindError for a twin."""
+    folder = settings.state / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = (folder / f"{worker}.lock").open("ab")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise HiveMindError(
+            f"a worker named {worker} runs already on {settings.state}; give this one another name with -n"
+        ) from None
+    return lock
+
+
+def build_agent(
+    settings: Settings, *, worker: str, send: Callable[[str, int], None], leave: Callable[[str], None]
+) -> Agent:
+    """Wire a worker. Redis and the engine may be away; they are needed only once there is work.
+
+    Raises HiveMindError when another worker holds the name.
+    """
+    lock = take_name(settings, worker)
+    stores = open_stores(settings)
+    node = settings.node_id
+    engine = Engine(settings)
+    runner = Runner(engine, settings, stores.logs, stores.bundles, site_id=stores.ledger.site_id, node=node)
+    running: Running[Handle] = Running()
+    describe = describer(settings, engine)
+    controller = Controller(
+        jobs=stores.jobs,
+        ledger=stores.ledger,
+        keys=stores.keys,
+        ear=Ear(stores.redis, [stores.keys.wake, stores.keys.control(node)]),
+        running=running,
+        node=node,
+        worker=worker,
+        describe=describe,
+        ready=engine.healthy,
+        send=send,
+        deaf=lambda: leave("hints go unheard while Redis answers: the consumer is deaf"),
+        beat=settings.beat,
+        patience=settings.patience,
+        lease=LEASE_BEATS * settings.beat,
+    )
+    janitor = Janitor(engine, settings, site_id=stores.ledger.site_id, node=node)
+    return Agent(
+        settings=settings,
+        node=node,
+        worker=worker,
+        stores=stores,
+        intake=Intake(stores.jobs, stores.ledger, stores.bundles, settings),
+        running=running,
+        runner=runner,
+        collector=Collector(stores.artifacts, settings.state / "tmp", ArtifactLimits.of(settings)),
+        controller=controller,
+        rounds=Rounds(lambda: sweep(stores, janitor, node, settings.retention)),
+        lock=lock,
+    )
+
+
+def describer(settings: Settings, engine: Engine) -> Callable[[], Node]:
+    """A function that measures this node. What it has is measured once: the jobs' own use must not shrink it."""
+    gpus = read_gpus() if settings.docker_enabled else ()
+    capacity = read_capacity(settings, gpus)
+
+    def describe() -> Node:
+        return Node(
+            node=settings.node_id,
+            state=NodeState.UP,
+            capacity=capacity.total,
+            reserve=capacity.reserve,
+            allocatable=capacity.allocatable,
+            gpus=gpus,
+            usage=read_usage(settings),
+            version=__version__,
+            trouble="" if engine.healthy(fresh=True) else "the container engine does not answer",
+        )
+
+    return describe
+
+
+def sweep(stores: Stores, janitor: Janitor, node: str, retention: float) -> None:
+    """One round: containers and workspaces without a row, blobs that nobody needs. Raises StoreUnavailable."""
+    live = frozenset((task_id, row.attempt) for task_id, row in stores.ledger.rows(node).items())
+    janitor.sweep(live)
+    stores.jobs.forget_expired()
+    stores.bundles.sweep(retention, stores.jobs.bundles_in_use)
+    stores.artifacts.sweep(retention, frozenset)

@@ -1,0 +1,1 @@
+"""What comes back: the artifact and the outcome."""

@@ -1,0 +1,48 @@
+"""What may go into an artifact, what went in, and what that means for the outcome. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from hivemind_worker.domain.outcome import Cause, Outcome
+from hivemind_worker.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactLimits:
+    """Bytes of the job's files together, before compression, and how many of them."""
+
+    max_bytes: int
+    max_entries: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The node's limits."""
+        return cls(settings.max_artifact_bytes, settings.max_artifact_entries)
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactReport:
+    """What was collected: `entries` files of the job, in a zip of `bytes` bytes.
+
+    `skipped` tells (name, why) of the first that were left out, `left_out` counts them all. `over` is a sentence
+    that names the file and the cap when a cap was passed, else empty.
+    """
+
+    path: Path
+    entries: int
+    bytes: int
+    skipped: tuple[tuple[str, str], ...] = ()
+    left_out: int = 0
+    over: str = ""
+
+
+def final_outcome(outcome: Outcome, report: ArtifactReport) -> Outcome:
+    """A job that ended well but whose artifact passed a cap ended of `disk`; any other end stays. Pure."""
+    if not report.over:
+        return outcome
+    cause = Cause.DISK if outcome.cause is Cause.OK else outcome.cause
+    evidence = f"{outcome.evidence}; {report.over}" if outcome.evidence else report.over
+    return outcome.model_copy(update={"cause": cause, "evidence": evidence})

@@ -1,0 +1,74 @@
+"""The artifact: a zip of what the job wrote, with its log and its outcome."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from zipfile import ZipFile
+
+from hivemind_worker.delivery.artifact_names import LOG_NAME, OUTCOME_NAME
+from hivemind_worker.delivery.artifact_report import ArtifactLimits, ArtifactReport, final_outcome
+from hivemind_worker.delivery.selection import Selection
+from hivemind_worker.delivery.zip_entries import READ, add_bytes, add_file
+from hivemind_worker.domain.errors import DiskExhausted
+from hivemind_worker.domain.files import Baseline
+
+__all__ = ["ArtifactLimits", "ArtifactReport", "collect_artifact", "final_outcome"]
+
+
+def collect_artifact(
+    workspace_work: Path,
+    baseline: Baseline,
+    log_path: Path,
+    outcome_json: str | Callable[[ArtifactReport], str],
+    target: Path,
+    limits: ArtifactLimits,
+) -> ArtifactReport:
+    """Write the zip: new and changed regular files, execution_log.txt, outcome.json. `target` must not exist.
+
+    `outcome_json`, a JSON object, becomes outcome.json, with `left_out` added; as a function it is asked last, sees
+    what was collected, and tells of it itself (`final_outcome`). A file of the job that is called
+    like one of the node's goes in as job.<name>. To be called once nothing writes there any more; it survives it
+    otherwise.
+    Raises DiskExhausted; then no file is left.
+    """
+    selection = Selection(baseline, limits)
+    try:
+        with target.open("xb") as raw, ZipFile(raw, "w") as archive:
+            selection.collect(workspace_work, archive)
+            _add_log(archive, log_path)
+            draft = selection.report(target, raw.tell())
+            text = _with_left_out(outcome_json, draft) if isinstance(outcome_json, str) else outcome_json(draft)
+            add_bytes(archive, OUTCOME_NAME, text.encode())
+        return replace(draft, bytes=target.stat().st_size)
+    except FileExistsError:
+        raise
+    except BaseException as error:
+        target.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskExhausted("the disk filled up while the artifact was collected") from error
+        raise
+
+
+def _add_log(archive: ZipFile, log_path: Path) -> None:
+    try:
+        descriptor = os.open(log_path, READ)
+    except FileNotFoundError:
+        add_bytes(archive, LOG_NAME, b"")
+        return
+    try:
+        add_file(archive, LOG_NAME, descriptor, os.fstat(descriptor))
+    finally:
+        os.close(descriptor)
+
+
+def _with_left_out(text: str, report: ArtifactReport) -> str:
+    """outcome.json with what is not in the artifact, where there is something to tell."""
+    if not report.left_out:
+        return text
+    told = [{"name": name, "why": why} for name, why in report.skipped]
+    return json.dumps({**json.loads(text), "left_out": told, "left_out_total": report.left_out}, indent=2)

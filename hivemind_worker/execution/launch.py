@@ -1,0 +1,129 @@
+"""From a prepared attempt to its started container. The container's name is the fence: none is started twice."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import structlog
+
+from hivemind_worker.domain.errors import EngineUnavailable, EntrypointRefused, JobRefused
+from hivemind_worker.domain.outcome import Cause
+from hivemind_worker.execution.engine import Engine, NameTaken
+from hivemind_worker.execution.found import Found
+from hivemind_worker.execution.handle import Handle
+from hivemind_worker.execution.images import ensure_image
+from hivemind_worker.execution.patience import Backoff, check
+from hivemind_worker.execution.prepared import Prepared
+from hivemind_worker.execution.sandbox import Identity
+from hivemind_worker.execution.verdict import cannot_start
+from hivemind_worker.execution.wire import EngineRefused, EngineStream
+from hivemind_worker.settings import Settings
+
+log = structlog.get_logger()
+
+#: how runc says that there is no such program; the engine's own init is the engine's affair
+_NO_PROGRAM = re.compile(r'exec: "(?P<program>(?!docker-init)[^"]+)": (?P<why>.+?)(?:: unknown)?$')
+
+
+class ContainerLost(JobRefused):
+    """The container of this attempt was deleted by somebody else."""
+
+    code = "container_lost"
+    cause = Cause.ENGINE
+
+
+class ForeignContainer(JobRefused):
+    """A container of another site bears this attempt's name."""
+
+    code = "foreign_container"
+    cause = Cause.ENGINE
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """A started container. Fresh: its output is attached. Else `found` says how it stood when it was found."""
+
+    container: str
+    output: EngineStream | None
+    found: Found | None
+
+
+def launch(engine: Engine, settings: Settings, prepared: Prepared, handle: Handle) -> Launched:
+    """Start the attempt's container, or find it started. An engine that is away is waited for.
+
+    Raises Detached, StoppedEarly, ContainerLost, ForeignContainer, EntrypointRefused, ImageRefused, EngineRefused.
+    """
+    backoff = Backoff(handle)
+    look_first = prepared.body is None
+    while True:
+        try:
+            return _try(engine, settings, prepared, handle, look_first)
+        except EngineUnavailable as error:
+            if backoff.tries == 0:
+                log.warning("attempt waits for the engine", job_id=prepared.job.task_id, why=str(error))
+            backoff.rest()
+            look_first = True  # the call may have been heard although its answer was not
+
+
+def check_owner(identity: Identity, found: Found) -> None:
+    """Raises ForeignContainer, ContainerLost."""
+    if not identity.owns(found):
+        raise ForeignContainer(
+            f"a container named {identity.name} exists and is not this site's: two sites share this engine and a "
+            "task_id; remove that container or choose another task_id"
+        )
+    if found.status in ("removing", "dead"):
+        raise ContainerLost
+
+
+def _try(engine: Engine, settings: Settings, prepared: Prepared, handle: Handle, look_first: bool) -> Launched:
+    found = engine.inspect(prepared.identity.name) if look_first else None
+    if found is None:
+        check(handle)
+        found = _create(engine, settings, prepared, handle)
+    if found is not None:
+        check_owner(prepared.identity, found)
+        prepared.container = found.id
+        if found.status != "created":
+            return Launched(found.id, None, found)
+    assert prepared.container is not None
+    check(handle)
+    output = engine.attach(prepared.container)
+    try:
+        engine.start(prepared.container)
+    except EngineRefused as refused:
+        output.close()
+        raise _start_refused(refused) from None
+    except BaseException:
+        output.close()
+        raise
+    return Launched(prepared.container, output, None)
+
+
+def _create(engine: Engine, settings: Settings, prepared: Prepared, handle: Handle) -> Found | None:
+    """Make the container; the one that bears the name already, if one does."""
+    if prepared.body is None:
+        raise ContainerLost
+    name, image = prepared.identity.name, prepared.job.assignment.image
+    try:
+        prepared.container = engine.create(name, prepared.body)
+    except NameTaken:
+        found = engine.inspect(name)
+        if found is None:
+            raise EngineUnavailable(f"container {name} comes and goes") from None
+        return found
+    except EngineRefused as refused:
+        if refused.status != 404:
+            raise
+        engine.forget_image(image)
+        ensure_image(engine, image, settings.pull, settings.pull_timeout, handle)
+        prepared.container = engine.create(name, prepared.body)
+    return None
+
+
+def _start_refused(refused: EngineRefused) -> JobRefused:
+    said = _NO_PROGRAM.search(refused.words)
+    if said is None:
+        return refused
+    return EntrypointRefused(cannot_start(said["program"], said["why"]))

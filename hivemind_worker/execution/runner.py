@@ -1,0 +1,319 @@
+"""One attempt as a container: made ready, run to its end, cleaned up."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import structlog
+
+from hivemind_worker.domain.errors import BundleRefused, DiskExhausted, HiveMindError, NotFound
+from hivemind_worker.domain.job import Job, State
+from hivemind_worker.domain.outcome import Usage
+from hivemind_worker.domain.resources import format_size
+from hivemind_worker.execution.bundle import BundleLimits, extract_bundle
+from hivemind_worker.execution.disk import DiskWatch
+from hivemind_worker.execution.engine import Engine
+from hivemind_worker.execution.entrypoint import choose_entrypoint
+from hivemind_worker.execution.found import Found
+from hivemind_worker.execution.handle import Handle
+from hivemind_worker.execution.images import ensure_image
+from hivemind_worker.execution.launch import ContainerLost, Launched, check_owner, launch
+from hivemind_worker.execution.live import Shipper
+from hivemind_worker.execution.logs import Pump
+from hivemind_worker.execution.patience import check, patiently
+from hivemind_worker.execution.prepared import Ended, Prepared
+from hivemind_worker.execution.requirements import asks_for_packages, read_marker, wrap, wrapper_env
+from hivemind_worker.execution.sandbox import Identity, Place, container_body, program_of
+from hivemind_worker.execution.usage import Meter
+from hivemind_worker.execution.verdict import Facts, decide
+from hivemind_worker.execution.watch import Exit, Limits, Watch
+from hivemind_worker.execution.workspace import Workspace, create_workspace, disk_usage, find_workspace
+from hivemind_worker.settings import Settings
+from hivemind_worker.store.blobs import BlobStore
+from hivemind_worker.store.logs import LogStore
+
+__all__ = ["Ended", "Prepared", "Runner"]
+
+log = structlog.get_logger()
+
+#: bytes of a log's end that are looked at for an installer's or an init's last words
+LAST_WORDS = 4096
+
+
+class Runner:
+    """Runs attempts, each in the thread that calls. Threads may share it."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        settings: Settings,
+        logs: LogStore,
+        bundles: BlobStore,
+        *,
+        site_id: Callable[[], str],
+        node: str,
+    ) -> None:
+        self._engine = engine
+        self._settings = settings
+        self._logs = logs
+        self._bundles = bundles
+        self._shipper = Shipper(logs)
+        self._ask_site = site_id
+        self._site: str | None = None
+        self._node = node
+        self._base = settings.state / "workspaces"
+        root = os.geteuid() == 0
+        self._uid = settings.job_uid if root else os.geteuid()
+        self._gid = settings.job_uid if root else os.getegid()
+
+    # --- before ------------------------------------------------------------------------------------------
+
+    def prepare(self, job: Job, secrets: Mapping[str, str], gpus: Sequence[str], handle: Handle) -> Prepared:
+        """Make image and workspace ready; for an attempt whose container is there already, find it again.
+
+        Leaves nothing behind when it raises. Raises JobRefused (image, bundle, entry point, disk, a stop that came
+        first), Detached, HiveMindError.
+        """
+        spec = job.assignment
+        identity = Identity(self._site_id(handle), self._node, job.task_id, job.attempt)
+        if (found := self._find_again(job, identity, handle)) is not None:
+            return found
+        check(handle)
+        image = ensure_image(self._engine, spec.image, self._settings.pull, self._settings.pull_timeout, handle)
+        workspace = create_workspace(self._base, job.task_id, job.attempt, self._uid, self._gid)
+        try:
+            chosen = self._unpack(job, workspace) if spec.bundle_sha256 else None
+            wrapped = chosen is not None and asks_for_packages(workspace.work)
+            body = container_body(
+                job,
+                identity=identity,
+                program=program_of(spec, image, wrap(chosen) if chosen and wrapped else chosen),
+                place=Place(workspace.work, self._uid, self._gid),
+                image=image,
+                secrets=secrets,
+                gpus=gpus,
+                settings=self._settings,
+                extra_env=wrapper_env(spec.network) if wrapped else {},
+            )
+            workspace.record_baseline()
+        except BaseException:
+            workspace.remove()
+            raise
+        return Prepared(job, workspace, identity, body)
+
+    def _site_id(self, handle: Handle) -> str:
+        if self._site is None:
+            self._site = patiently(handle, self._ask_site, started=True)
+        return self._site
+
+    def _find_again(self, job: Job, identity: Identity, handle: Handle) -> Prepared | None:
+        """What a worker that died left of this very attempt. Raises ContainerLost, ForeignContainer."""
+        workspace = find_workspace(self._base, job.task_id, job.attempt)
+        had_started = job.state in (State.RUNNING, State.COLLECTING)
+        if workspace is None and not had_started:
+            return None
+        found = patiently(handle, lambda: self._engine.inspect(identity.name), started=True)
+        if found is None:
+            if had_started:
+                raise ContainerLost
+            return None
+        check_owner(identity, found)
+        if workspace is None:
+            workspace = create_workspace(self._base, job.task_id, job.attempt, self._uid, self._gid)
+        log.info("attempt found again", job_id=job.task_id, attempt=job.attempt, status=found.status)
+        return Prepared(job, workspace, identity, None, found.id)
+
+    def _unpack(self, job: Job, workspace: Workspace) -> tuple[str, ...]:
+        """Extract the bundle and choose its program. Raises BundleRefused, EntrypointRefused, DiskExhausted."""
+        spec = job.assignment
+        packed = workspace.root / "bundle.zip"
+        try:
+            path = self._bundles.local_copy(spec.bundle_sha256, packed)
+            extract_bundle(path, workspace.work, BundleLimits.of(self._settings), self._uid, self._gid)
+        except NotFound:
+            raise BundleRefused(f"the bundle {spec.bundle_sha256} is not in the store any more") from None
+        finally:
+            packed.unlink(missing_ok=True)
+        cap = spec.requests.disk
+        if disk_usage(workspace.work, at_most=cap) > cap:
+            raise DiskExhausted(f"the bundle alone takes more than the job's disk of {format_size(cap)}")
+        return choose_entrypoint(spec.command, workspace.root_files(), workspace.first_line)
+
+    # --- meanwhile ---------------------------------------------------------------------------------------
+
+    def run(self, prepared: Prepared, handle: Handle, on_started: Callable[[], None]) -> Ended:
+        """Start the container, or find it started, and stay until it has ended. `on_started` is called once it has.
+
+        Raises Detached (the container goes on), JobRefused when it cannot be started or was stopped before it was.
+        """
+        job, found_again = prepared.job, prepared.body is None
+        last = patiently(handle, lambda: self._logs.last(job.task_id), started=found_again)
+        launched = launch(self._engine, self._settings, prepared, handle)
+        started = time.monotonic() - _ran_for(launched.found)
+        pump: Pump | None = None
+        meter: Meter | None = None
+        disk = DiskWatch(self._disk_roots(prepared, launched), job.assignment.requests.disk)
+        try:
+            log.info("container started", job_id=job.task_id, attempt=job.attempt, found_again=found_again)
+            meter = self._meter(launched, job)
+            live = self._shipper.open(job.task_id, job.attempt, last)
+            cap = self._settings.max_log_bytes
+            pump = Pump(prepared.workspace.log, live, cap=cap, attempt=job.attempt, last=last)
+            on_started()
+            limits = Limits(started + job.assignment.timeout_seconds, self._settings.stop_grace)
+            watch = Watch(
+                self._engine, launched.container, handle,
+                pump=pump, meter=meter, disk=disk, limits=limits, output=launched.output,
+            )  # fmt: skip
+            left = watch.run()
+            return self._conclude(prepared, launched, handle, left, pump, meter, disk, started)
+        except BaseException:
+            if pump is not None:
+                pump.abandon()
+            raise
+        finally:
+            if launched.output is not None:
+                launched.output.close()
+            disk.close()
+            if meter is not None:
+                meter.close()
+
+    def _meter(self, launched: Launched, job: Job) -> Meter:
+        def ask_pid() -> int:
+            try:
+                found = self._engine.inspect(launched.container)
+            except HiveMindError:
+                return 0
+            return found.pid if found else 0
+
+        return Meter(launched.container, network=job.assignment.network != "none", ask_pid=ask_pid)
+
+    def _disk_roots(self, prepared: Prepared, launched: Launched) -> list[Path]:
+        """Where the job can write to disk: its workspace, and its own layer where that is not read-only."""
+        roots = [prepared.workspace.work]
+        if not self._settings.read_only_rootfs:
+            try:
+                found = launched.found or self._engine.inspect(launched.container)
+            except HiveMindError:
+                found = None
+            if found is not None and found.upper and Path(found.upper).is_dir():
+                roots.append(Path(found.upper))
+        return roots
+
+    # --- after -------------------------------------------------------------------------------------------
+
+    def _conclude(
+        self,
+        prepared: Prepared,
+        launched: Launched,
+        handle: Handle,
+        left: Exit,
+        pump: Pump,
+        meter: Meter,
+        disk: DiskWatch,
+        started: float,
+    ) -> Ended:
+        """Cause, evidence, usage. The engine is asked once more only where its word can matter."""
+        info = pump.finish(self._settings.log_tail_bytes)
+        spec, found = prepared.job.assignment, None
+        if left.code != 0 or launched.found is not None:
+            found = patiently(handle, lambda: self._engine.inspect(launched.container), started=True)
+        wall = _wall(found) or left.at - started
+        words = _last_words(prepared.workspace.log)
+        facts = Facts(
+            exit_code=left.code,
+            reason=left.reason,
+            stop_asked=handle.stop_requested is not None,
+            oom_kills=meter.reading.oom_kills,
+            engine_says_oom=found.oom_killed if found else False,
+            memory_cap=spec.requests.memory,
+            timeout=spec.timeout_seconds,
+            wall=wall,
+            cpu_seconds=meter.reading.cpu_seconds,
+            disk_used=disk.used,
+            disk_cap=spec.requests.disk,
+            outage=left.outage,
+            rebooted=_rebooted(found),
+            gone=left.gone or (left.code != 0 and (found is None or found.status in ("removing", "dead"))),
+            requirements=read_marker(prepared.workspace.work),
+            network=spec.network,
+            last_words=words,
+            all_words=info.bytes <= LAST_WORDS,
+        )
+        cause, evidence = decide(facts)
+        return Ended(cause, evidence, left.code, _usage(meter, wall), info)
+
+    def clean(self, prepared: Prepared, keep_workspace: bool) -> None:
+        """Remove container and workspace, or keep the workspace for a while. Does not raise: the janitor goes on."""
+        job = prepared.job
+        try:
+            self._remove_container(prepared)
+        except HiveMindError as error:
+            log.warning("container left to the janitor", job_id=job.task_id, attempt=job.attempt, why=str(error))
+        if not keep_workspace:
+            prepared.workspace.remove()
+            return
+        try:
+            prepared.workspace.keep_until(time.time() + self._settings.keep_failed_workspace)
+        except (OSError, HiveMindError) as error:
+            log.warning("workspace not kept", job_id=job.task_id, attempt=job.attempt, why=str(error))
+
+    def _remove_container(self, prepared: Prepared) -> None:
+        """By id: another site's container may bear the same name."""
+        if prepared.container is None:
+            found = self._engine.inspect(prepared.identity.name)
+            if found is None or not prepared.identity.owns(found):
+                return
+            prepared.container = found.id
+        self._engine.remove(prepared.container)
+
+    def close(self, timeout: float = 1.0) -> None:
+        """Send what the live logs still hold, within `timeout` seconds."""
+        self._shipper.close(timeout)
+
+
+def _ran_for(found: Found | None) -> float:
+    """Seconds since a container that was found started; the engine's clock is this machine's."""
+    if found is None or found.started_at is None:
+        return 0.0
+    return max(0.0, time.time() - found.started_at)
+
+
+def _wall(found: Found | None) -> float:
+    if found is None or found.started_at is None or found.finished_at is None:
+        return 0.0
+    return max(0.0, found.finished_at - found.started_at)
+
+
+def _rebooted(found: Found | None) -> bool:
+    """Whether this machine came up between the container's start and its end."""
+    if found is None or found.started_at is None or found.finished_at is None:
+        return False
+    booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    return found.started_at < booted <= found.finished_at
+
+
+def _last_words(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - LAST_WORDS))
+            return file.read(LAST_WORDS).decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def _usage(meter: Meter, wall: float) -> Usage:
+    reading = meter.reading
+    return Usage(
+        cpu_seconds=round(reading.cpu_seconds, 6),
+        memory_peak=reading.memory_peak,
+        block_read=reading.block_read,
+        block_write=reading.block_write,
+        network_received=reading.network_received,
+        network_sent=reading.network_sent,
+        wall_seconds=round(max(0.0, wall), 6),
+    )

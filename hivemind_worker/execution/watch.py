@@ -1,0 +1,290 @@
+"""The watch over one started container: one loop that waits for its end, its output, a word, and its limits."""
+
+from __future__ import annotations
+
+import json
+import select
+import time
+from dataclasses import dataclass
+
+import structlog
+
+from hivemind_worker.domain.errors import EngineUnavailable
+from hivemind_worker.execution.disk import DiskWatch
+from hivemind_worker.execution.engine import Engine
+from hivemind_worker.execution.handle import Detached, Handle
+from hivemind_worker.execution.logs import Pump
+from hivemind_worker.execution.patience import Backoff, patiently
+from hivemind_worker.execution.usage import Meter
+from hivemind_worker.execution.verdict import Reason
+from hivemind_worker.execution.wire import EngineRefused, EngineStream
+
+log = structlog.get_logger()
+
+#: seconds after the output's end at which a container that still runs is looked at again: it may have closed its
+#: output, or the connection may have broken
+EOF_PATIENCE = 1.0
+#: seconds of silence after the exit until the rest of the output is fetched from the engine's own copy instead
+DRAIN_PATIENCE = 5.0
+#: seconds between attempts to kill what does not die
+KILL_AGAIN = 10.0
+#: seconds until an end is enforced again on a container that, says the engine, does not run
+LATE_PATIENCE = 1.0
+NEVER = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When and how a container is ended. `deadline` is monotonic; graces in seconds."""
+
+    deadline: float
+    grace: float
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How it ended. `code` None: the engine does not know it any more; `at` is monotonic."""
+
+    code: int | None
+    reason: Reason | None
+    outage: bool
+    gone: bool
+    at: float
+
+
+class Watch:
+    """Owned by the body's thread. `output` is attached already, or None: the engine's copy is replayed."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        container: str,
+        handle: Handle,
+        *,
+        pump: Pump,
+        meter: Meter,
+        disk: DiskWatch,
+        limits: Limits,
+        output: EngineStream | None,
+    ) -> None:
+        self._engine = engine
+        self._container = container
+        self._handle = handle
+        self._pump = pump
+        self._meter = meter
+        self._disk = disk
+        self._limits = limits
+        self._output = output
+        self._live = output is not None
+        self._output_ended = NEVER
+        self._wait: EngineStream | None = None
+        self._said = b""
+        self._reason: Reason | None = None
+        self._kill_at = NEVER
+        self._idle_until = 0.0
+        self._outage = False
+        self._backoff = Backoff(handle)
+
+    def run(self) -> Exit:
+        """Stay until the container has ended and its output is read. Raises Detached, EngineRefused."""
+        try:
+            code, gone = self._until_exit()
+            at = time.monotonic()
+            self._meter.ended()
+            if not gone:
+                self._read_rest()
+            return Exit(code, self._reason, self._outage, gone, at)
+        finally:
+            self._close_streams()
+
+    # --- until it ends -----------------------------------------------------------------------------------
+
+    def _until_exit(self) -> tuple[int | None, bool]:
+        """Its exit code, and whether it is gone altogether. An engine that goes away meanwhile is waited for."""
+        while True:
+            try:
+                self._open_streams()
+                while self._wait is not None:
+                    self._turn()
+                return _exit_code(self._said), False
+            except EngineRefused as refused:
+                if refused.status != 404:
+                    raise
+                return None, True
+            except EngineUnavailable as error:
+                if not self._outage:
+                    log.warning("engine away in mid-run", container=self._container[:12], why=str(error))
+                self._outage = True
+                self._close_streams()
+                self._backoff.rest()
+
+    def _open_streams(self) -> None:
+        if self._wait is None:
+            self._said = b""
+            self._wait = self._engine.wait(self._container)
+            self._backoff = Backoff(self._handle)
+        if self._output is None and self._output_ended == NEVER:
+            self._live = False
+            self._pump.rewind()
+            self._output = self._engine.logs(self._container, follow=True)
+
+    def _turn(self) -> None:
+        """Wait for whatever comes first, and deal with it. Raises EngineUnavailable, Detached."""
+        ready = self._select(self._next_due())
+        now = time.monotonic()
+        if self._handle.fileno() in ready:
+            self._handle.drain()
+        if self._handle.detached:
+            raise Detached
+        if self._meter.fileno() in ready:
+            self._meter.ended()
+        if self._output is not None and self._output.fileno() in ready and not self._pump.read(self._output):
+            self._output.close()
+            self._output, self._output_ended = None, now
+            self._meter.sample()
+        if self._wait is not None and self._wait.fileno() in ready:
+            self._hear_exit()
+        self._duties(now)
+
+    def _select(self, due: float) -> set[int | None]:
+        poll = select.poll()
+        for source in (self._handle.fileno(), self._meter.fileno()):
+            if source is not None:
+                poll.register(source, select.POLLIN)
+        for stream in (self._output, self._wait):
+            if stream is not None:
+                poll.register(stream.fileno(), select.POLLIN)
+        timeout = None if due == NEVER else max(0.0, (due - time.monotonic()) * 1000)
+        return {number for number, _ in poll.poll(timeout)}
+
+    def _next_due(self) -> float:
+        acted = self._reason is not None
+        limits = self._kill_at if acted else min(self._limits.deadline, self._disk.due)
+        return min(
+            max(limits, self._idle_until),
+            NEVER if self._pump.due is None else self._pump.due,
+            self._meter.due,
+            self._output_ended + EOF_PATIENCE,
+        )
+
+    def _hear_exit(self) -> None:
+        """The wait call's headers come at once, its body when the container has ended."""
+        assert self._wait is not None
+        buffer = bytearray(4096)
+        count = self._wait.read_into(memoryview(buffer))
+        if count:
+            self._said += buffer[:count]
+        elif count == 0:
+            _exit_code(self._said)
+            self._wait.close()
+            self._wait = None
+
+    def _duties(self, now: float) -> None:
+        if self._pump.due is not None and now >= self._pump.due:
+            self._pump.flush()
+        if now >= self._meter.due:
+            self._meter.sample()
+        if now >= self._output_ended + EOF_PATIENCE and self._wait is not None:
+            self._output_ended = NEVER
+            self._open_streams()
+        if self._wait is not None:
+            self._enforce(now)
+
+    # --- limits ------------------------------------------------------------------------------------------
+
+    def _enforce(self, now: float) -> None:
+        if now < self._idle_until:
+            return
+        if self._reason is not None:
+            if now >= self._kill_at:
+                self._engine.kill(self._container, "SIGKILL")
+                self._kill_at = now + KILL_AGAIN
+            return
+        if now >= self._disk.due:
+            self._disk.step()
+        grace = self._handle.stop_requested
+        if grace is not None:
+            # A long grace must not outlast the timeout.
+            self._end("stop", min(grace, max(0.0, self._limits.deadline - now) + self._limits.grace), now)
+        elif now >= self._limits.deadline:
+            self._end("timeout", self._limits.grace, now)
+        elif self._disk.over:
+            self._end("disk", 0.0, now)
+
+    def _end(self, reason: Reason, grace: float, now: float) -> None:
+        """SIGTERM, `grace` seconds, SIGKILL. A container that has ended by itself gave its own reason."""
+        log.info("container is ended", container=self._container[:12], reason=reason, grace=grace)
+        if self._engine.kill(self._container, "SIGTERM" if grace > 0 else "SIGKILL"):
+            self._reason = reason
+            self._kill_at = now + (grace if grace > 0 else KILL_AGAIN)
+        else:
+            self._idle_until = now + LATE_PATIENCE
+
+    # --- after its end -----------------------------------------------------------------------------------
+
+    def _read_rest(self) -> None:
+        """The output to its last byte: from the open stream, else from the engine's own copy."""
+        complete = self._live and self._output is None and not self._outage
+        if self._live and self._output is not None:
+            complete = self._drain(self._output)
+        if not complete:
+            patiently(self._handle, self._replay, started=True)
+            if self._pump.behind:
+                patiently(self._handle, self._replay_all, started=True)
+
+    def _replay(self) -> None:
+        self._pump.rewind()
+        self._read_copy()
+
+    def _replay_all(self) -> None:
+        self._pump.take_all()
+        self._read_copy()
+
+    def _read_copy(self) -> None:
+        """Raises EngineUnavailable."""
+        try:
+            copy = self._engine.logs(self._container, follow=False)
+        except EngineRefused as refused:
+            log.warning("the engine's copy of the output is not to be had", why=refused.words)
+            return
+        try:
+            if not self._drain(copy):
+                raise EngineUnavailable("the engine's copy of the output does not come")
+        finally:
+            copy.close()
+
+    def _drain(self, stream: EngineStream) -> bool:
+        """Read to the end; False when it fell silent or broke. Raises Detached."""
+        quiet_until = time.monotonic() + DRAIN_PATIENCE
+        poll = select.poll()
+        poll.register(stream.fileno(), select.POLLIN)
+        poll.register(self._handle.fileno(), select.POLLIN)
+        while time.monotonic() < quiet_until:
+            ready = {number for number, _ in poll.poll((quiet_until - time.monotonic()) * 1000)}
+            if self._handle.fileno() in ready:
+                self._handle.drain()
+            if self._handle.detached:
+                raise Detached
+            if stream.fileno() in ready:
+                try:
+                    if not self._pump.read(stream):
+                        return True
+                except EngineUnavailable:
+                    return False
+                quiet_until = time.monotonic() + DRAIN_PATIENCE
+        return False
+
+    def _close_streams(self) -> None:
+        for stream in (self._output, self._wait):
+            if stream is not None:
+                stream.close()
+        self._output = self._wait = None
+        self._output_ended = NEVER
+
+
+def _exit_code(said: bytes) -> int:
+    """What the wait call said in the end. Raises EngineUnavailable when it was broken off."""
+    try:
+        return int(json.loads(said)["StatusCode"])
+    except (ValueError, KeyError, TypeError):
+        raise EngineUnavailable("the engine broke off its wait call") from None

@@ -1,0 +1,173 @@
+"""Raw HTTP to the engine, for the calls that stream: their sockets can be waited on together with everything else.
+
+Asked with HTTP/1.0: then the engine neither chunks the body nor keeps the connection, so the body is the stream itself
+and its end is the end of the connection.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from hivemind_worker.domain.errors import EngineUnavailable, JobRefused, SettingsError
+from hivemind_worker.domain.outcome import Cause
+
+DEFAULT_HOST = "unix:///var/run/docker.sock"
+_MAX_HEAD = 64 * 1024
+_MAX_ERROR = 64 * 1024
+
+
+class EngineRefused(JobRefused):
+    """The container engine refused a call."""
+
+    code = "engine_refused"
+    cause = Cause.ENGINE
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(f"the container engine refused: {message}")
+        self.status = status
+        self.words = message
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the engine listens: the path of a Unix socket, or a host and a port."""
+
+    url: str
+    path: str = ""
+    host: str = ""
+    port: int = 0
+
+    @classmethod
+    def parse(cls, url: str | None) -> Address:
+        """DOCKER_HOST → address. Raises SettingsError for a kind of engine that jobs cannot run on."""
+        text = url or DEFAULT_HOST
+        parts = urlsplit(text)
+        if parts.scheme in ("unix", "http+unix") and (parts.netloc + parts.path).startswith("/"):
+            return cls(url=f"unix://{parts.path}", path=parts.path)
+        if parts.scheme == "tcp" and parts.hostname and not os.environ.get("DOCKER_TLS_VERIFY"):
+            port = parts.port or 2375
+            return cls(url=f"tcp://{parts.hostname}:{port}", host=parts.hostname, port=port)
+        raise SettingsError(
+            f"HIVEMIND_DOCKER_HOST: {text!r} is no engine that shares this machine's files; "
+            "use unix:///path/to/docker.sock, or tcp://host:port without TLS"
+        )
+
+    def connect(self, timeout: float) -> socket.socket:
+        """A connected socket. Raises OSError."""
+        if not self.path:
+            return socket.create_connection((self.host, self.port), timeout)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.settimeout(timeout)
+            sock.connect(self.path)
+        except OSError:
+            sock.close()
+            raise
+        return sock
+
+
+class EngineStream:
+    """The body of one streaming answer. Owned by one thread; to be closed by it."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        sock.setblocking(False)
+
+    def fileno(self) -> int:
+        """For select."""
+        return self._sock.fileno()
+
+    def read_into(self, buffer: memoryview) -> int | None:
+        """Bytes read; 0 at the end, None when there is nothing yet. Raises EngineUnavailable."""
+        try:
+            return self._sock.recv_into(buffer)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            raise EngineUnavailable(f"the engine's stream broke: {error}") from error
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._sock.close()
+
+
+def open_stream(
+    address: Address,
+    method: str,
+    path: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    timeout: float,
+    await_head: Callable[[int], None] | None = None,
+) -> EngineStream:
+    """Send one request and read the answer's head. `timeout` in seconds for each step.
+
+    `await_head` gets the socket's number and returns once it is readable: for calls that think long before they answer.
+    Raises EngineUnavailable, EngineRefused.
+    """
+    try:
+        sock = address.connect(timeout)
+    except OSError as error:
+        raise EngineUnavailable(f"the engine at {address.url} does not answer: {error}") from error
+    try:
+        lines = [f"{method} {path} HTTP/1.0", "Host: docker", "Content-Length: 0"]
+        lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
+        sock.sendall("\r\n".join([*lines, "", ""]).encode("ascii"))
+        if await_head is not None:
+            await_head(sock.fileno())
+        status = _status(_read_head(sock))
+        if status >= 400:
+            raise refusal(status, _read_error(sock))
+        return EngineStream(sock)
+    except OSError as error:
+        sock.close()
+        raise EngineUnavailable(f"the engine at {address.url} does not answer: {error}") from error
+    except BaseException:
+        sock.close()
+        raise
+
+
+def _read_head(sock: socket.socket) -> bytes:
+    """The answer's head, and not a byte more: what follows is the stream's."""
+    head = b""
+    while True:
+        seen = sock.recv(_MAX_HEAD, socket.MSG_PEEK)
+        if not seen:
+            raise EngineUnavailable("the engine closed the connection before it answered")
+        end = (head + seen).find(b"\r\n\r\n")
+        take = len(seen) if end < 0 else end + 4 - len(head)
+        head += sock.recv(take)
+        if end >= 0:
+            return head
+        if len(head) > _MAX_HEAD:
+            raise EngineUnavailable("the engine's answer is not HTTP")
+
+
+def _status(head: bytes) -> int:
+    words = head.split(b"\r\n", 1)[0].split(b" ", 2)
+    if len(words) < 2 or not words[0].startswith(b"HTTP/") or not words[1].isdigit():
+        raise EngineUnavailable("the engine's answer is not HTTP")
+    return int(words[1])
+
+
+def _read_error(sock: socket.socket) -> str:
+    body = b""
+    while len(body) < _MAX_ERROR and (data := sock.recv(4096)):
+        body += data
+    text = body.decode("utf-8", "replace").strip()
+    try:
+        return str(json.loads(text)["message"])
+    except (ValueError, KeyError, TypeError):
+        return text[:1000] or "it gave no reason"
+
+
+def refusal(status: int, message: str) -> EngineRefused | EngineUnavailable:
+    """The error for an answer of 400 or more: a gateway that has no engine behind it is an engine away."""
+    if status in (502, 503, 504):
+        return EngineUnavailable(f"the engine is away: {message}")
+    return EngineRefused(status, message)

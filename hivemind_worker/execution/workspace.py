@@ -1,0 +1,187 @@
+"""A workspace: the directory on the node that one attempt of a job works in."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from hivemind_worker.domain.assignment import TASK_ID
+from hivemind_worker.domain.errors import DiskExhausted, HiveMindError
+from hivemind_worker.domain.files import FileStamp
+from hivemind_worker.trees import DIRECTORY, Walk, disk_usage, remove_tree
+
+__all__ = ["Workspace", "create_workspace", "disk_usage", "find_workspace", "list_workspaces"]
+
+log = structlog.get_logger()
+_FIRST_LINE_BYTES = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """`<base>/<task_id>-<attempt>/`: `work/` is the job's, the rest is ours.
+
+    Every method but `remove` may raise OSError; those that write raise DiskExhausted where the disk is full.
+    """
+
+    root: Path
+    task_id: str
+    attempt: int
+
+    @property
+    def work(self) -> Path:
+        """What the container sees as /workspace."""
+        return self.root / "work"
+
+    @property
+    def log(self) -> Path:
+        """The kept part of the job's log."""
+        return self.root / "execution_log.txt"
+
+    @property
+    def meta(self) -> Path:
+        """What a restarted worker must know of it."""
+        return self.root / "meta.json"
+
+    @property
+    def ready(self) -> bool:
+        """Whether preparing came to its end: the baseline is recorded."""
+        return "baseline" in self._read()
+
+    def record_baseline(self) -> None:
+        """Note what lies in `work` now; the last step before the container is made."""
+        stamps: dict[str, list[int]] = {}
+        for found in Walk(self.work):
+            if not found.is_dir:
+                stamps[found.path] = FileStamp.of(found.status()).values
+        self._write({**self._read(), "baseline": stamps})
+
+    def baseline(self) -> dict[str, FileStamp]:
+        """What `record_baseline` noted; empty when it never ran."""
+        known = self._read().get("baseline", {})
+        return {path: FileStamp.parse(values) for path, values in known.items()}
+
+    def root_files(self) -> tuple[str, ...]:
+        """Names of the regular files directly in `work`, for `choose_entrypoint`."""
+        with os.scandir(self.work) as entries:
+            return tuple(sorted(entry.name for entry in entries if entry.is_file(follow_symlinks=False)))
+
+    def first_line(self, name: str) -> str:
+        """First line of a file directly in `work` (of its first 256 bytes), for `choose_entrypoint`."""
+        inside = os.open(self.work, DIRECTORY)
+        try:
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            with os.fdopen(os.open(name, flags, dir_fd=inside), "rb") as file:
+                line = file.read(_FIRST_LINE_BYTES).partition(b"\n")[0]
+        finally:
+            os.close(inside)
+        return line.decode("utf-8", "replace").rstrip("\r")
+
+    def keep_until(self, when: float) -> None:
+        """Ask the janitor to leave it alone until `when` (epoch seconds)."""
+        self._write({**self._read(), "keep_until": when})
+
+    @property
+    def kept_until(self) -> float | None:
+        """Epoch seconds until which it is kept; None: nobody asked."""
+        value = self._read().get("keep_until")
+        return None if value is None else float(value)
+
+    def remove(self) -> bool:
+        """Delete all of it, whatever the job did to it; whether nothing is left. Does not raise."""
+        error = remove_tree(self.root)
+        if error is not None:
+            log.warning("workspace not removed", job_id=self.task_id, attempt=self.attempt, error=str(error))
+        return error is None
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            known = json.loads(self.meta.read_bytes())
+        except (FileNotFoundError, ValueError):  # ValueError: power was lost while it was written
+            return {}
+        return known if isinstance(known, dict) else {}
+
+    def _write(self, content: Mapping[str, Any]) -> None:
+        fresh = self.meta.with_suffix(".new")
+        try:
+            with fresh.open("w", encoding="utf-8") as file:
+                json.dump(content, file, separators=(",", ":"))  # ASCII: names that are not UTF-8 survive
+            fresh.replace(self.meta)
+        except OSError as error:
+            fresh.unlink(missing_ok=True)
+            raise _named(error) from error
+
+
+def create_workspace(
+    base: Path, task_id: str, attempt: int, uid: int | None = None, gid: int | None = None
+) -> Workspace:
+    """Make an empty one; `work` belongs to uid:gid. What a dead try of the same attempt left is removed first.
+
+    To be called only while no container of this attempt exists. Raises DiskExhausted, HiveMindError.
+    """
+    workspace = Workspace(base / f"{task_id}-{attempt}", task_id, attempt)
+    if error := remove_tree(workspace.root):
+        raise HiveMindError(f"the old workspace {workspace.root.name} cannot be removed: {error}") from error
+    try:
+        base.mkdir(mode=0o700, parents=True, exist_ok=True)
+        workspace.root.mkdir(mode=0o700)
+        workspace.work.mkdir(mode=0o755)
+        workspace.work.chmod(0o755)  # whatever the umask says
+        _give(workspace.work, uid, gid)
+    except BaseException as error:
+        remove_tree(workspace.root)
+        if isinstance(error, OSError):
+            raise _named(error) from error
+        raise
+    return workspace
+
+
+def find_workspace(base: Path, task_id: str, attempt: int) -> Workspace | None:
+    """The workspace of an attempt, if it is there."""
+    root = base / f"{task_id}-{attempt}"
+    return Workspace(root, task_id, attempt) if _is_directory(root) else None
+
+
+def list_workspaces(base: Path) -> list[Workspace]:
+    """All workspaces under `<state>/workspaces`; what else lies there is left out."""
+    if not base.is_dir():
+        return []
+    found = []
+    for root in sorted(base.iterdir()):
+        task_id, _, attempt = root.name.rpartition("-")
+        if TASK_ID.fullmatch(task_id) and attempt.isdecimal() and attempt.isascii() and _is_directory(root):
+            found.append(Workspace(root, task_id, int(attempt)))
+    return found
+
+
+def _give(path: Path, uid: int | None, gid: int | None) -> None:
+    """Change the owner where it is another; a node without root can run jobs only as itself."""
+    status = path.stat()
+    if uid in (None, status.st_uid) and gid in (None, status.st_gid):
+        return
+    try:
+        os.chown(path, -1 if uid is None else uid, -1 if gid is None else gid, follow_symlinks=False)
+    except PermissionError as error:
+        raise HiveMindError(
+            f"a worker that is not root cannot give a workspace to uid {uid}: set HIVEMIND_JOB_UID={os.geteuid()}"
+        ) from error
+
+
+def _is_directory(path: Path) -> bool:
+    try:
+        return stat.S_ISDIR(path.lstat().st_mode)
+    except OSError:
+        return False
+
+
+def _named(error: OSError) -> Exception:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskExhausted(f"the disk is full: {error.filename or 'a workspace'} could not be written")
+    return error

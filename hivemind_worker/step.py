@@ -1,0 +1,105 @@
+"""Admission's home in a Celery worker: one step of the worker's own blueprint, so that reconnects leave it alone."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from typing import Any
+
+import structlog
+from celery import bootsteps, signals
+from kombu import Queue
+
+from hivemind_worker.agent import Agent, build_agent
+from hivemind_worker.domain.errors import HiveMindError
+from hivemind_worker.settings import Settings, load_settings
+
+log = structlog.get_logger()
+
+#: a worker that was told to leave is gone after this many seconds, whatever its threads do; its containers go on
+LEAVE_WITHIN = 1.5
+
+
+def own_queue(app: Any, settings: Settings, hostname: str) -> Queue:
+    """The queue that carries this worker's hints. No acknowledgements: a hint has no delivery guarantee."""
+    name = f"hivemind.{settings.namespace}.{settings.node_id}.{hostname}"
+    return Queue(
+        name,
+        exchange=app.amqp.queues.autoexchange(name, exchange_type="direct"),
+        routing_key=name,
+        no_ack=True,
+    )
+
+
+def agent_of(app: Any) -> Agent:
+    """The agent that the step built for this process' worker. Raises HiveMindError outside of a worker."""
+    agent = getattr(app, "hivemind_agent", None)
+    if agent is None:
+        raise HiveMindError("hivemind.run_job runs only inside a HiveMind worker")
+    assert isinstance(agent, Agent)
+    return agent
+
+
+class AdmissionStep(bootsteps.StartStopStep):  # type: ignore[misc]
+    """Builds the agent, starts admission after the pool and stops it before."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def __init__(self, worker: Any, **kwargs: Any) -> None:
+        super().__init__(worker, **kwargs)
+        app, hostname = worker.app, worker.hostname
+        try:
+            settings = load_settings()
+            self._queue = own_queue(app, settings, hostname)
+            self.agent = build_agent(settings, worker=hostname, send=self._sender(app), leave=leave)
+        except HiveMindError as error:
+            sys.exit(f"hivemind: {error}")
+        app.hivemind_agent = self.agent
+        signals.celeryd_after_setup.connect(self._listen_to_own_queue, weak=False)
+        signals.worker_shutting_down.connect(self._leave, weak=False)
+
+    def start(self, parent: Any) -> None:
+        """Called by Celery once the pool is there."""
+        self.agent.start()
+
+    def stop(self, parent: Any) -> None:
+        """Called by Celery on the way out, whoever asked for it."""
+        leave_soon()
+        self.agent.stop()
+
+    def _sender(self, app: Any) -> Any:
+        def send(task_id: str, attempt: int) -> None:
+            app.send_task(
+                "hivemind.run_job",
+                args=[task_id, attempt],
+                task_id=task_id,
+                exchange=self._queue.exchange,
+                routing_key=self._queue.routing_key,
+                queue=self._queue,
+                retry=False,
+                delivery_mode=1,
+            )
+
+        return send
+
+    def _listen_to_own_queue(self, instance: Any = None, **_: Any) -> None:
+        instance.app.amqp.queues.select_add(self._queue)
+
+    def _leave(self, **_: Any) -> None:
+        # A signal handler: the thread may take locks that the interrupted frame holds.
+        threading.Thread(target=self.agent.let_go, name="leave", daemon=True).start()
+        leave_soon()
+
+
+def leave_soon() -> None:
+    """End this process after LEAVE_WITHIN seconds, whatever its threads do."""
+    timer = threading.Timer(LEAVE_WITHIN, os._exit, args=(0,))
+    timer.daemon = True
+    timer.start()
+
+
+def leave(reason: str) -> None:
+    """This process cannot do its work any more; its supervisor starts a new one. Containers go on."""
+    log.critical("worker leaves", reason=reason)
+    os._exit(70)  # EX_SOFTWARE

@@ -1,0 +1,205 @@
+"""`hivemind.run_job`: the way of one attempt, from its claim to its outcome, on one screen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import structlog
+from celery.exceptions import Ignore, Reject
+
+from hivemind_worker.admission.intake import plain_fields
+from hivemind_worker.agent import Agent
+from hivemind_worker.celery import app
+from hivemind_worker.delivery.report import Source, without_artifact
+from hivemind_worker.domain.errors import EngineUnavailable, HiveMindError, JobRefused, StaleAttempt, StoreUnavailable
+from hivemind_worker.domain.job import Job, State
+from hivemind_worker.domain.outcome import Cause, Outcome
+from hivemind_worker.domain.retry import next_step
+from hivemind_worker.execution.handle import Detached, Handle
+from hivemind_worker.execution.runner import Ended, Prepared
+from hivemind_worker.requests import JobRequest
+from hivemind_worker.step import agent_of
+from hivemind_worker.store.jobs import NewJob
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+
+class JobFailed(Exception):
+    """The job ended other than well. Flower shows this text."""
+
+
+class AssignmentRefused(Exception):
+    """A plain client's job was not accepted. Flower shows this text."""
+
+
+@app.task(
+    name="hivemind.run_job",
+    bind=True,
+    Request=JobRequest,
+    throws=(JobFailed, AssignmentRefused),
+    ignore_result=True,
+    max_retries=None,
+)  # type: ignore[untyped-decorator]
+def run_job(self: Any, job: Any, attempt: int | None = None) -> str:
+    """A hint `(task_id, attempt)` from admission, or an assignment `(fields,)` from a plain Celery client."""
+    agent = agent_of(self.app)
+    if attempt is None:
+        accept(self, agent, job)
+    ended = run_attempt(agent, str(job), int(attempt or 0))
+    if ended is None or ended.state == "waiting":
+        raise Ignore
+    outcome = ended.outcome
+    assert outcome is not None
+    if outcome.cause is Cause.CANCELLED:
+        self.send_event("task-revoked", terminated=True, signum="15", expired=False)
+        raise Ignore
+    if outcome.cause is not Cause.OK:
+        raise JobFailed(f"{outcome.cause.value}: {outcome.evidence}")
+    return "ok"
+
+
+def accept(task: Any, agent: Agent, fields: Any) -> None:
+    """Make a plain client's assignment durable, then end this message. Always raises."""
+    try:
+        if not isinstance(fields, dict):
+            raise AssignmentRefused("hivemind.run_job takes one mapping: the fields of an assignment")
+        spec, secrets = plain_fields({"task_id": task.request.id, **fields})
+        new = agent.intake.check(spec, secrets)
+        _accept_patiently(agent, new)
+    except Detached:
+        # Not acknowledged: the message goes back to the queue it came from.
+        raise Reject(requeue=True) from None
+    except HiveMindError as error:
+        raise AssignmentRefused(str(error)) from None
+    if new.assignment.task_id != task.request.id:
+        task.send_event("task-succeeded", result=f"accepted as {new.assignment.task_id}", runtime=0.0)
+    raise Ignore
+
+
+def _accept_patiently(agent: Agent, new: NewJob) -> None:
+    """Wait for Redis as a job's body does, so that a worker that leaves ends this too. Raises Detached."""
+    handle = Handle()
+    name = f"intake of {new.assignment.task_id}"
+    try:
+        if not agent.running.enter(name, handle):
+            raise Detached
+        persist(handle, lambda: agent.intake.accept(new))
+    finally:
+        agent.running.leave(name)
+        handle.close()
+
+
+def run_attempt(agent: Agent, task_id: str, attempt: int) -> Job | None:
+    """Run one attempt to its recorded end. None: it was not ours to run, or the worker is leaving."""
+    handle = Handle()
+    if not agent.running.enter(task_id, handle):
+        handle.close()
+        return None
+    try:
+        job = persist(handle, lambda: agent.stores.jobs.claim(task_id, attempt, node=agent.node, worker=agent.worker))
+        if job.stop_grace is not None:
+            handle.stop(job.stop_grace)
+        return _run_claimed(agent, job, handle)
+    except StaleAttempt as stale:
+        log.info("attempt fenced off", job_id=task_id, attempt=attempt, why=str(stale))
+        return None
+    except Detached:
+        log.info("attempt left to itself", job_id=task_id, attempt=attempt)
+        return None
+    finally:
+        agent.running.leave(task_id)
+        handle.close()
+
+
+def _run_claimed(agent: Agent, job: Job, handle: Handle) -> Job:
+    prepared, ended = _execute(agent, job, handle)
+    persist(handle, lambda: agent.stores.jobs.advance(job.task_id, job.attempt, State.COLLECTING))
+    outcome = _collect(agent, job, prepared, ended)
+    state = _record(agent, job, outcome, handle)
+    if prepared is not None:
+        agent.runner.clean(prepared, keep_workspace=state is State.FAILED and agent.settings.keep_failed_workspace > 0)
+    log.info("attempt ended", job_id=job.task_id, attempt=job.attempt, cause=outcome.cause.value, state=state.value)
+    return job.model_copy(update={"state": state, "outcome": outcome})
+
+
+def _collect(agent: Agent, job: Job, prepared: Prepared | None, ended: Ended) -> Outcome:
+    """The outcome with its artifact; whatever breaks here must not keep the job from ending."""
+    try:
+        return agent.collector.collect(job, source_of(prepared), outcome_of(ended))
+    except Exception as error:
+        log.exception("artifact not collected", job_id=job.task_id, attempt=job.attempt)
+        return without_artifact(outcome_of(ended), f"{type(error).__name__}: {error}")
+
+
+def _execute(agent: Agent, job: Job, handle: Handle) -> tuple[Prepared | None, Ended]:
+    """Prepare and run; whatever keeps the job from starting is an outcome too."""
+    jobs = agent.stores.jobs
+
+    def started() -> None:
+        try:
+            jobs.advance(job.task_id, job.attempt, State.RUNNING)
+        except StoreUnavailable:
+            log.warning("start not recorded: redis is away", job_id=job.task_id, attempt=job.attempt)
+
+    prepared: Prepared | None = None
+    try:
+        secrets = persist(handle, lambda: jobs.secrets(job.task_id))
+        row = persist(handle, lambda: agent.stores.ledger.rows(agent.node).get(job.task_id))
+        prepared = agent.runner.prepare(job, secrets, row.gpus if row else (), handle)
+        return prepared, agent.runner.run(prepared, handle, started)
+    except JobRefused as refusal:
+        return prepared, Ended(cause=refusal.cause, evidence=str(refusal))
+    except (Detached, StaleAttempt):
+        raise
+    except EngineUnavailable as error:
+        return prepared, Ended(cause=Cause.ENGINE, evidence=str(error))
+    except Exception as error:
+        log.exception("attempt broke", job_id=job.task_id, attempt=job.attempt)
+        return prepared, Ended(cause=Cause.INTERNAL, evidence=f"{type(error).__name__}: {error}")
+
+
+def outcome_of(ended: Ended) -> Outcome:
+    """The outcome before its artifact is known."""
+    return Outcome(
+        cause=ended.cause,
+        exit_code=ended.exit_code,
+        evidence=ended.evidence,
+        usage=ended.usage,
+        log=ended.log,
+    )
+
+
+def source_of(prepared: Prepared | None) -> Source | None:
+    """Where the attempt's files lie; None when it got none."""
+    if prepared is None:
+        return None
+    workspace = prepared.workspace
+    return Source(workspace.work, workspace.baseline(), workspace.log)
+
+
+def _record(agent: Agent, job: Job, outcome: Outcome, handle: Handle) -> State:
+    """Outcome, record and release in one step, or back to the line for another attempt."""
+    jobs = agent.stores.jobs
+    latest = persist(handle, lambda: jobs.get(job.task_id))
+    step = next_step(latest, outcome)
+    if step != "finish" and persist(handle, lambda: jobs.retry(job, outcome, own_failure=step == "own_retry")):
+        return State.WAITING
+    persist(handle, lambda: jobs.finish(job, outcome))
+    return State(outcome.state)
+
+
+def persist(handle: Handle, write: Callable[[], T]) -> T:
+    """Do it as soon as Redis lets us. The container stays until then, so a killed worker loses nothing.
+
+    Raises Detached when the worker leaves meanwhile.
+    """
+    pause = 0.05
+    while True:
+        try:
+            return write()
+        except StoreUnavailable:
+            if handle.wait_detached(pause):
+                raise Detached from None
+            pause = min(pause * 2, 2.0)
