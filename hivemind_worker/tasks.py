@@ -116,6 +116,7 @@ def run_attempt(agent: Agent, task_id: str, attempt: int) -> Job | None:
 def _run_claimed(agent: Agent, job: Job, handle: Handle) -> Job:
     prepared, ended = _execute(agent, job, handle)
     persist(handle, lambda: agent.stores.jobs.advance(job.task_id, job.attempt, State.COLLECTING))
+    job = persist(handle, lambda: agent.stores.jobs.get(job.task_id))  # now with the time it started
     outcome = _collect(agent, job, prepared, ended)
     state = _record(agent, job, outcome, handle)
     if prepared is not None:

@@ -79,6 +79,7 @@ def outcome_json(job: Job, outcome: Outcome, report: ArtifactReport) -> str:
         **outcome.model_dump(mode="json", exclude={"artifact"}),
         "started": iso(job.times.started),
         "skipped": [{"name": name, "why": why} for name, why in report.skipped],
+        "skipped_total": report.left_out,
     }
     return json.dumps(body, indent=2, ensure_ascii=False) + "\n"
 

@@ -51,7 +51,7 @@ class CauseRule:
     infrastructure_retry: bool
     #: the owner pays for what was used
     charged: bool
-    #: what `hivemind run` exits with; None: the container's own exit code
+    #: what `hivemind run` exits with; None: the container's own exit code, 125 where there was no container
     cli_exit: int | None
 
 
@@ -61,10 +61,10 @@ CAUSES: dict[Cause, CauseRule] = {
     Cause.OOM: CauseRule("user", True, False, True, 137),
     Cause.TIMEOUT: CauseRule("user", True, False, True, 124),
     Cause.CANCELLED: CauseRule("user", False, False, True, 130),
-    Cause.DISK: CauseRule("user", False, False, True, 125),
+    Cause.DISK: CauseRule("user", False, False, True, None),
     Cause.IMAGE: CauseRule("user", False, False, False, 125),
     Cause.BUNDLE: CauseRule("user", False, False, False, 125),
-    Cause.ENTRYPOINT: CauseRule("user", False, False, False, 125),
+    Cause.ENTRYPOINT: CauseRule("user", False, False, False, None),
     Cause.UNSCHEDULABLE: CauseRule("infrastructure", False, False, False, 125),
     Cause.NODE_LOST: CauseRule("infrastructure", False, True, False, 125),
     Cause.ENGINE: CauseRule("infrastructure", False, True, False, 125),

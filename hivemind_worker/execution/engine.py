@@ -1,24 +1,18 @@
-"""The container engine behind a few plain calls. The only file that imports docker."""
+"""The container engine behind a few plain calls: Docker's Engine API, 1.41 or newer."""
 
 from __future__ import annotations
 
-import http.client
-import threading
+import json
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
-import docker
 import docker.auth
-import docker.errors
-import requests
-import urllib3.exceptions
 
 from hivemind_worker.domain.errors import EngineUnavailable
 from hivemind_worker.execution.found import Found, ImageInfo, parse_found, parse_image, parse_listed
-from hivemind_worker.execution.wire import Address, EngineRefused, EngineStream, open_stream, refusal
+from hivemind_worker.execution.wire import Address, EngineRefused, EngineStream, call, open_stream
 from hivemind_worker.settings import Settings
 
 #: seconds for one step of a call; starting a container on a busy machine takes long, and asking twice is no help
@@ -30,6 +24,8 @@ PING_TIMEOUT = 3.0
 HEALTHY_FOR = 2.0
 #: seconds for which an image that was seen is taken to be there still
 IMAGE_FOR = 30.0
+#: the newest version of the API that this file was read against; a newer engine is asked to speak it
+NEWEST = (1, 44)
 
 
 class NameTaken(EngineRefused):
@@ -42,8 +38,7 @@ class Engine:
     def __init__(self, settings: Settings) -> None:
         self._address = Address.parse(settings.docker_host)
         self._enabled = settings.docker_enabled
-        self._lock = threading.Lock()
-        self._client: Any = None
+        self._version = ""
         self._images: dict[str, tuple[float, ImageInfo]] = {}
         self._healthy = (float("-inf"), False)
 
@@ -75,8 +70,7 @@ class Engine:
             return known[1]
         self._images.pop(reference, None)
         try:
-            with self._call() as api:
-                info = parse_image(api.inspect_image(reference))
+            info = parse_image(self._call("GET", f"/images/{quote(reference, safe='/:@')}/json"))
         except EngineRefused as refused:
             if refused.status == 404:
                 return None
@@ -90,20 +84,15 @@ class Engine:
 
     def pull(self, repository: str, tag: str, await_head: Callable[[int], None]) -> EngineStream:
         """Start to fetch an image; the stream tells its progress and errors as JSON lines. Raises EngineRefused."""
-        with self._call() as api:
-            registry, _ = docker.auth.resolve_repository_name(repository)
-            auth = docker.auth.get_config_header(api, registry)
         query = urlencode({"fromImage": repository, "tag": tag})
-        headers = {"X-Registry-Auth": auth.decode("ascii")} if auth else {}
-        return self._stream("POST", f"/images/create?{query}", headers=headers, await_head=await_head)
+        return self._stream("POST", f"/images/create?{query}", headers=_credentials(repository), await_head=await_head)
 
     # --- containers ------------------------------------------------------------------------------------
 
     def create(self, name: str, body: Mapping[str, Any]) -> str:
         """Make a container; its id. Raises NameTaken, EngineRefused (404: the image is not there)."""
         try:
-            with self._call() as api:
-                return str(api.create_container_from_config(dict(body), name=name)["Id"])
+            return str(self._call("POST", f"/containers/create?name={quote(name)}", body)["Id"])
         except EngineRefused as refused:
             if refused.status == 409:
                 raise NameTaken(refused.status, refused.words) from None
@@ -120,8 +109,7 @@ class Engine:
 
     def start(self, container: str) -> None:
         """Start it. Raises EngineRefused. Only for one that is merely created: an exited one would run again."""
-        with self._call() as api:
-            api.start(container)
+        self._call("POST", f"/containers/{quote(container)}/start")
 
     def wait(self, container: str) -> EngineStream:
         """A stream that ends with its exit code as JSON once it does not run any more. Raises EngineRefused."""
@@ -130,8 +118,7 @@ class Engine:
     def kill(self, container: str, signal: str) -> bool:
         """Send a signal; False: it does not run (any more)."""
         try:
-            with self._call() as api:
-                api.kill(container, signal)
+            self._call("POST", f"/containers/{quote(container)}/kill?signal={signal}")
         except EngineRefused as refused:
             if refused.status in (404, 409) or "not running" in refused.words:
                 return False
@@ -141,8 +128,7 @@ class Engine:
     def inspect(self, container: str) -> Found | None:
         """What is known of it; None: it is not there."""
         try:
-            with self._call() as api:
-                return parse_found(api.inspect_container(container))
+            return parse_found(self._call("GET", f"/containers/{quote(container)}/json"))
         except EngineRefused as refused:
             if refused.status == 404:
                 return None
@@ -150,24 +136,26 @@ class Engine:
 
     def list(self, labels: Mapping[str, str]) -> list[Found]:
         """All containers, running or not, that carry these labels; of each only what a list tells."""
-        wanted = [f"{name}={value}" for name, value in labels.items()]
-        with self._call() as api:
-            return [parse_listed(raw) for raw in api.containers(all=True, filters={"label": wanted})]
+        filters = json.dumps({"label": [f"{name}={value}" for name, value in labels.items()]})
+        query = urlencode({"all": "1", "filters": filters})
+        return [parse_listed(raw) for raw in self._call("GET", f"/containers/json?{query}")]
 
     def remove(self, container: str) -> None:
         """Kill it if it runs and delete it with its anonymous volumes. One that is gone is removed."""
         try:
-            with self._call() as api:
-                api.remove_container(container, force=True, v=True)
+            self._call("DELETE", f"/containers/{quote(container)}?force=1&v=1")
         except EngineRefused as refused:
             if refused.status not in (404, 409):  # 409: it is being removed already
                 raise
 
-    def close(self) -> None:
-        """Give the connections back."""
-        self._forget()
-
     # --- the edge --------------------------------------------------------------------------------------
+
+    def _call(self, method: str, path: str, body: Any = None) -> Any:
+        try:
+            return call(self._address, method, self._versioned(path), body, timeout=CALL_TIMEOUT)
+        except EngineUnavailable:
+            self._version = ""  # an engine that comes back may be another version
+            raise
 
     def _stream(
         self,
@@ -177,50 +165,35 @@ class Engine:
         headers: Mapping[str, str] | None = None,
         await_head: Callable[[int], None] | None = None,
     ) -> EngineStream:
-        with self._call() as api:
-            url = f"/v{api.api_version}{path}"
+        url = self._versioned(path)
         return open_stream(self._address, method, url, headers=headers, timeout=OPEN_TIMEOUT, await_head=await_head)
 
-    @contextmanager
-    def _call(self) -> Iterator[Any]:
-        """A client, and the engine's faults under our names."""
-        try:
-            yield self._connected()
-        except docker.errors.APIError as error:
-            if error.response is None:
-                raise EngineUnavailable(f"the engine at {self._address.url} does not answer: {error}") from error
-            raise refusal(error.response.status_code, str(error.explanation or error)) from error
-        except (
-            requests.exceptions.RequestException,
-            urllib3.exceptions.HTTPError,
-            http.client.HTTPException,
-            docker.errors.DockerException,
-            OSError,
-        ) as error:
-            self._forget()
-            raise EngineUnavailable(f"the engine at {self._address.url} does not answer: {error}") from error
-
-    def _connected(self) -> Any:
-        """The client; made at the first call, because making one asks the engine for its version."""
+    def _versioned(self, path: str) -> str:
+        """The path with the version that both sides know; asked once."""
         self._check_enabled()
-        client = self._client
-        if client is None:
-            self._address.connect(PING_TIMEOUT).close()  # docker-py leaves a socket that fails to the collector
-            fresh = docker.APIClient(base_url=self._address.url, version="auto", timeout=CALL_TIMEOUT, max_pool_size=64)
-            fresh.trust_env = False  # no proxy stands between us and our engine
-            with self._lock:
-                client = self._client = self._client or fresh
-            if client is not fresh:
-                fresh.close()
-        return client
-
-    def _forget(self) -> None:
-        """Drop the client: an engine that comes back may be another version."""
-        with self._lock:
-            client, self._client = self._client, None
-        if client is not None:
-            client.close()
+        version = self._version
+        if not version:
+            said = call(self._address, "GET", "/version", timeout=OPEN_TIMEOUT)
+            version = self._version = common_version(said["ApiVersion"], said.get("MinAPIVersion", ""))
+        return f"/v{version}{path}"
 
     def _check_enabled(self) -> None:
         if not self._enabled:
             raise EngineUnavailable("the container engine is switched off (HIVEMIND_DOCKER_ENABLED)")
+
+
+def common_version(newest: str, oldest: str) -> str:
+    """The engine's newest version of the API, or ours where that is older and the engine still speaks it."""
+
+    def parts(text: str) -> tuple[int, ...]:
+        return tuple(int(word) for word in text.split(".") if word.isdigit())
+
+    chosen = max(min(parts(newest), NEWEST), parts(oldest))
+    return ".".join(str(number) for number in chosen)
+
+
+def _credentials(repository: str) -> dict[str, str]:
+    """The header with this machine's login for the image's registry, from Docker's own files; none: no header."""
+    registry, _ = docker.auth.resolve_repository_name(repository)
+    known = docker.auth.resolve_authconfig(docker.auth.load_config(), registry)
+    return {"X-Registry-Auth": docker.auth.encode_header(known).decode("ascii")} if known else {}

@@ -1,0 +1,34 @@
+"""`./dev bench [NAME…]`: run the benchmarks and print their tables; `--json` prints one document instead."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+
+ALL = ("assign", "jobs", "idle")
+
+
+def main() -> int:
+    """Run what was asked for; exit 0 when everything could be measured."""
+    parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
+    parser.add_argument("names", nargs="*", default=list(ALL), metavar="NAME", help=f"any of {', '.join(ALL)}")
+    parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    options = parser.parse_args()
+    results = {}
+    for name in options.names:
+        if name not in ALL:
+            parser.error(f"there is no benchmark {name}; there are {', '.join(ALL)}")
+        module = importlib.import_module(f"bench.{name}")
+        print(f"[bench] {name}: {module.__doc__.splitlines()[0]}", file=sys.stderr)
+        results[name] = module.measure()
+        if not options.json:
+            print(module.table(results[name]), flush=True)
+    if options.json:
+        print(json.dumps(results, indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

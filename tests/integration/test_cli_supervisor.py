@@ -1,0 +1,223 @@
+"""The supervisor with real children: small programs of ours in the place of the node's services."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from hivemind_cli import nodefile, processes
+from hivemind_cli.plan import Door, Plan, Service
+
+#: answers GET with 200; says when it was told to leave; `deaf` does not leave
+SERVER = """
+import http.server, os, signal, sys
+port, order, deaf = int(sys.argv[1]), sys.argv[2], sys.argv[3] == "deaf"
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200); self.end_headers()
+    def log_message(self, *_): pass
+def leave(*_):
+    with open(order, "a") as file: print(port, file=file)
+    if not deaf: os._exit(0)
+signal.signal(signal.SIGTERM, leave)
+print("serving", flush=True)
+http.server.HTTPServer(("127.0.0.1", port), Answer).serve_forever()
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Running:
+    """A supervisor in the foreground; what it says is read line by line."""
+
+    def __init__(self, plan: Plan) -> None:
+        descriptor = os.memfd_create("plan", 0)
+        os.write(descriptor, plan.to_json().encode())
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        root = str(Path(__file__).parents[2])
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "hivemind_cli.supervisor", "--plan-fd", str(descriptor)],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, pass_fds=(descriptor,),
+            env={**os.environ, "PYTHONPATH": root},
+        )  # fmt: skip
+        os.close(descriptor)
+        self.said: list[str] = []
+        self.state = Path(plan.state)
+
+    def expect(self, pattern: str) -> str:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.said.append(line)
+            if re.search(pattern, line):
+                return line
+        raise AssertionError(f"it never said {pattern!r}:\n{''.join(self.said)}")
+
+    def pid(self, name: str) -> int:
+        document = nodefile.read(self.state)
+        assert document is not None
+        return int(next(service["pid"] for service in document["services"] if service["name"] == name))
+
+    def stop(self) -> int:
+        self.process.terminate()
+        return self.process.wait()
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        self.process.wait()
+
+
+class Site:
+    """A state directory and the plans for it."""
+
+    def __init__(self, state: Path, stack: ExitStack) -> None:
+        self.state, self.order, self._stack = state, state.parent / "order", stack
+        self.ports = {name: free_port() for name in ("bridge", "api")}
+
+    def service(self, name: str, stage: int, *, grace: float = 5.0, mood: str = "polite") -> Service:
+        port = self.ports[name]
+        argv = (sys.executable, "-c", SERVER, str(port), str(self.order), mood)
+        return Service(name, argv, {"kind": "http", "at": ["127.0.0.1", port], "path": "/"}, stage, grace)
+
+    def plan(self, *services: Service) -> Plan:
+        doors = tuple(Door(name, "127.0.0.1", port, f"THE_{name.upper()}_PORT") for name, port in self.ports.items())
+        folders = (str(self.state), str(self.state / "logs"))
+        return Plan("n", str(self.state), "0", "unix:///none", folders, services, doors)
+
+    def usual(self) -> Plan:
+        return self.plan(self.service("bridge", 1), self.service("api", 2))
+
+    def start(self, plan: Plan) -> Running:
+        running = Running(plan)
+        self._stack.callback(running.close)
+        return running
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    with ExitStack() as stack:
+        yield Site(tmp_path / "state", stack)
+
+
+def wait_gone(pid: int) -> None:
+    """Told by the kernel, not asked again and again."""
+    try:
+        with processes.Handle(pid, processes.identity(pid) or "") as handle:
+            assert handle.wait(30)
+    except ProcessLookupError:
+        return
+
+
+def test_a_service_that_cannot_start_ends_the_start_with_its_last_words_and_leaves_nothing(site: Site) -> None:
+    argv = (sys.executable, "-c", "exit('no such thing as a free lunch')")
+    broken = Service("api", argv, {"kind": "http", "at": ["127.0.0.1", site.ports["api"]]}, 2, 1)
+    running = site.start(site.plan(site.service("bridge", 1), broken))
+    running.expect(r"\| no such thing as a free lunch")
+    running.expect("error: HiveMind did not come up: api ended with exit code 1")
+    assert running.process.wait() == 1
+    assert nodefile.read(site.state) is None
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", site.ports["bridge"])) != 0
+
+
+def test_a_port_that_is_taken_is_named_with_its_setting_before_anything_starts(site: Site) -> None:
+    with socket.socket() as squatter:
+        squatter.bind(("127.0.0.1", site.ports["api"]))
+        squatter.listen()
+        running = site.start(site.usual())
+        running.expect(f"port {site.ports['api']} .* choose another with THE_API_PORT")
+        assert running.process.wait() == 1
+    assert not (site.state / "logs" / "bridge.log").exists()
+
+
+def test_a_second_node_on_the_same_state_is_refused_and_the_first_goes_on(site: Site) -> None:
+    first = site.start(site.usual())
+    first.expect("HiveMind is up")
+    second = site.start(site.usual())
+    second.expect(f"a node runs on .* already .process {first.process.pid}.; 'hivemind down")
+    assert second.process.wait() == 1
+    assert first.process.poll() is None
+    assert nodefile.runs(nodefile.read(site.state))
+
+
+def test_a_service_that_dies_is_started_again(site: Site) -> None:
+    running = site.start(site.usual())
+    running.expect("Ctrl-C stops")
+    before = running.pid("api")
+    os.kill(before, signal.SIGKILL)
+    running.expect("api was killed by SIGKILL; starting it again in 0.25 s")
+    running.expect("api is ready")
+    assert running.pid("api") != before
+    assert running.stop() == 0
+
+
+def test_what_a_service_says_is_in_its_log(site: Site) -> None:
+    running = site.start(site.usual())
+    running.expect("HiveMind is up")
+    assert running.stop() == 0
+    assert (site.state / "logs" / "api.log").read_text() == "serving\n"
+
+
+def test_a_stop_goes_backwards_through_the_stages_and_takes_node_json_away(site: Site) -> None:
+    running = site.start(site.usual())
+    running.expect("HiveMind is up")
+    running.process.send_signal(signal.SIGINT)
+    running.expect("stopped")
+    assert running.process.wait() == 0
+    assert site.order.read_text().split() == [str(site.ports["api"]), str(site.ports["bridge"])]
+    assert nodefile.read(site.state) is None
+
+
+def test_a_service_that_does_not_leave_is_killed_after_its_grace(site: Site) -> None:
+    running = site.start(site.plan(site.service("bridge", 1), site.service("api", 2, grace=0.2, mood="deaf")))
+    running.expect("HiveMind is up")
+    running.process.terminate()
+    running.expect("api did not leave in time; killed")
+    assert running.process.wait() == 0
+
+
+def test_the_services_of_a_killed_supervisor_leave_and_the_next_one_starts(site: Site) -> None:
+    first = site.start(site.usual())
+    first.expect("HiveMind is up")
+    pids = [first.pid("api"), first.pid("bridge")]
+    first.process.kill()
+    for pid in pids:
+        wait_gone(pid)
+    second = site.start(site.usual())
+    second.expect("HiveMind is up")
+    assert second.stop() == 0
+
+
+def test_a_deaf_service_of_a_killed_supervisor_is_ended_by_the_next_one(site: Site) -> None:
+    first = site.start(site.plan(site.service("bridge", 1, mood="deaf"), site.service("api", 2)))
+    first.expect("HiveMind is up")
+    deaf = first.pid("bridge")
+    first.process.kill()
+    first.process.wait()
+    second = site.start(site.usual())
+    second.expect("ended bridge, left over from a node that was killed")
+    second.expect("HiveMind is up")
+    assert processes.identity(deaf) is None
+    assert second.stop() == 0
+
+
+def test_a_directory_that_cannot_be_made_is_said(tmp_path: Path, site: Site) -> None:
+    (tmp_path / "state").write_text("a file is here already")
+    running = site.start(site.usual())
+    running.expect("cannot make the directory")
+    assert running.process.wait() == 1
