@@ -8,8 +8,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
-import docker.auth
-
 from hivemind_worker.domain.errors import EngineUnavailable
 from hivemind_worker.execution.found import Found, ImageInfo, parse_found, parse_image, parse_listed
 from hivemind_worker.execution.wire import Address, EngineRefused, EngineStream, call, open_stream
@@ -194,6 +192,8 @@ def common_version(newest: str, oldest: str) -> str:
 
 def _credentials(repository: str) -> dict[str, str]:
     """The header with this machine's login for the image's registry, from Docker's own files; none: no header."""
+    import docker.auth  # here, because it brings 15 MB along and most nodes never pull
+
     registry, _ = docker.auth.resolve_repository_name(repository)
     known = docker.auth.resolve_authconfig(docker.auth.load_config(), registry)
     return {"X-Registry-Auth": docker.auth.encode_header(known).decode("ascii")} if known else {}

@@ -346,6 +346,6 @@ def _parse_cursor(cursor: str) -> tuple[int, str] | None:
     if not cursor:
         return None
     created, _, task_id = cursor.partition(":")
-    if not created.isdigit() or not task_id:
+    if not (created.isascii() and created.isdigit() and len(created) <= 16 and task_id):
         raise InvalidField("cursor", "is not one that a page before gave")
     return int(created), task_id

@@ -16,6 +16,7 @@ from tests.builders import request
 from tests.serving import serving
 from tests.site import Site
 
+CONTROLS = ("button", "link", "combobox", "searchbox", "checkbox")
 EVIL = "<img src=x onerror=window.pwned=1>"
 
 
@@ -140,30 +141,26 @@ def test_the_list_is_filtered_and_says_so_in_its_address(page: Page, site: Site)
     page.goto(f"{page.origin}/tasks?state=completed")
     page.wait(row("b"))
     assert page.evaluate(f"{row('a')} === null")
-    page.evaluate(
-        "(() => { const f = document.getElementById('filter-state'); f.value = ''; f.dispatchEvent(new Event('change')) })()"
-    )
+    page.evaluate("document.getElementById('filter-state').value = ''")
+    page.evaluate("document.getElementById('filter-state').dispatchEvent(new Event('change'))")
     page.wait(row("a"))
     assert page.evaluate("location.search") == ""
 
 
-def test_while_the_monitor_is_away_a_banner_says_so_and_goes_by_itself(
-    page: Page, browser: Page, site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def offline(page: Page, away: bool) -> None:
+    page.call("Network.emulateNetworkConditions", offline=away, latency=0, downloadThroughput=-1, uploadThroughput=-1)
+
+
+def test_while_the_monitor_is_away_a_banner_says_so_and_goes_by_itself(page: Page, site: Site) -> None:
     open_dashboard(page)
     assert page.evaluate("document.getElementById('banner').hidden")
-    browser.call(
-        "Network.emulateNetworkConditions", offline=True, latency=0, downloadThroughput=-1, uploadThroughput=-1
-    )
+    offline(page, True)
     try:
-        page.evaluate("fetch('/api/status').catch(() => null)")
         page.evaluate("dispatchEvent(new Event('pagehide')); dispatchEvent(new Event('pageshow'))")
         page.wait("!document.getElementById('banner').hidden")
         site.submit("meanwhile")
     finally:
-        browser.call(
-            "Network.emulateNetworkConditions", offline=False, latency=0, downloadThroughput=-1, uploadThroughput=-1
-        )
+        offline(page, False)
     page.wait("document.getElementById('banner').hidden")
     page.wait(row("meanwhile"))
 
@@ -178,10 +175,9 @@ def test_a_page_fits_a_phone_and_names_all_its_controls(page: Page, site: Site, 
     page.wait("document.getElementById('live').dataset.on === 'true'")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the page scrolls sideways"
     tree = page.call("Accessibility.getFullAXTree")["nodes"]
-    controls = [
-        n for n in tree if n.get("role", {}).get("value") in ("button", "link", "combobox", "searchbox", "checkbox")
-    ]
-    nameless = [n for n in controls if not n.get("ignored") and not n["name"]["value"].strip()]
+    seen = [node for node in tree if not node.get("ignored")]
+    controls = [node for node in seen if node["role"]["value"] in CONTROLS]
+    nameless = [node for node in controls if not node["name"]["value"].strip()]
     assert controls
     assert nameless == []
     assert page.evaluate("document.querySelectorAll('h1').length") == 1
@@ -191,7 +187,7 @@ def test_a_page_fits_a_phone_and_names_all_its_controls(page: Page, site: Site, 
 def test_a_german_reader_reads_german(settings: Settings, site: Site, tmp_path: Path) -> None:
     site.submit()
     with serving(settings, site.stores) as client, chromium(tmp_path / "de", language="de-DE,de") as page:
-        page.goto(f"{client.base_url}dashboard")
+        page.goto(str(client.base_url.join("/dashboard")))
         page.wait(f"{row('t1')}.innerText.includes('wartet')")
         assert page.evaluate("document.documentElement.lang") == "de"
         assert "Stoppen" in page.text()

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -245,3 +246,56 @@ def until_known(stores: Stores, task_id: str) -> None:
             if event.task_id == task_id:
                 return
     raise AssertionError(f"{task_id} never became a job")
+
+
+def control(settings: Settings, tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "celery", "-A", "hivemind_worker", "control", "--timeout", "10", *words]
+    return subprocess.run(command, env=environment(settings), cwd=tmp_path, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.usefixtures("running_worker")
+def test_celery_control_revokes_a_waiting_job_and_leaves_a_running_one_alone(
+    stores: Stores, settings: Settings, tmp_path: Path
+) -> None:
+    submit(stores, "runs", "echo up; sleep 300")
+    until_log(stores, "runs", b"up")
+    submit(stores, "waits", "echo never", requests=request(cpu=stores.ledger.node("n1").allocatable.cpu))
+    told = control(settings, tmp_path, "revoke", "waits", "runs", "unknown-id")
+    assert told.returncode == 0, told.stderr
+    assert until(stores, "waits").state is State.STOPPED
+    assert stores.jobs.get("runs").state is State.RUNNING
+    assert stores.jobs.get("runs").stop_grace is None
+    control(settings, tmp_path, "terminate", "TERM", "runs")
+    job = until(stores, "runs")
+    assert job.outcome is not None
+    assert (job.state, job.outcome.cause) == (State.STOPPED, Cause.CANCELLED)
+
+
+@pytest.mark.usefixtures("running_worker")
+def test_a_plain_clients_bad_job_is_refused_and_leaves_nothing(stores: Stores, settings: Settings) -> None:
+    plain = Celery("client", broker=settings.celery_broker)
+    bad = [{"image": BUSYBOX, "requests": {"cpu": -1}}, {"image": BUSYBOX, "task_id": "../x"}, "no mapping", 7]
+    for spec in bad:
+        plain.send_task("hivemind.run_job", [spec])
+    good = plain.send_task("hivemind.run_job", [{"image": BUSYBOX, "command": ["true"]}])
+    until_known(stores, good.id)
+    until(stores, good.id)
+    eventually(lambda: stores.redis.hlen("unacked") == 0 and stores.redis.llen("celery") == 0)
+    assert stores.jobs.counts()["known"] == 1
+    plain.close()
+
+
+def test_a_dead_workers_jobs_are_adopted_by_its_sibling_with_the_same_container(
+    settings: Settings, stores: Stores, output: Path
+) -> None:
+    script = "for i in $(seq 1 120); do echo line $i; sleep 0.1; done"
+    with worker(settings, stores, output, name="w1") as first:
+        submit(stores, "orphan", script)
+        until_log(stores, "orphan", b"line 3\n")
+        with process(worker_command("w2"), environment(settings), output):
+            eventually(lambda: len(stores.ledger.node(settings.node_id).workers) == 2)
+            os.kill(first.pid, signal.SIGKILL)
+            first.wait(10)
+            job = until(stores, "orphan")
+    assert (job.state, job.attempt, job.worker) == (State.COMPLETED, 1, "celery@w2")
+    assert log_text(stores, "orphan") == b"".join(b"line %d\n" % i for i in range(1, 121))

@@ -1,0 +1,46 @@
+"""The one error of the client: a code, a sentence, and the field to blame if there is one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class CallError(Exception):
+    """A call to the bridge failed. `code` is gRPC's name for it, as in NOT_FOUND; `field` names a bad field."""
+
+    def __init__(self, code: str, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.field = field
+
+    @classmethod
+    def of(cls, error: Any, address: str) -> CallError:
+        """From gRPC's error. Says in plain words when nobody answers."""
+        code, details = error.code().name, error.details() or ""
+        if code == "DEADLINE_EXCEEDED":
+            return cls(code, f"the bridge at {address} did not answer in time; try again")
+        if code == "UNAVAILABLE" and _from_transport(details):
+            return cls(code, f"no bridge answers at {address}; is the node up? `hivemind up` starts one")
+        return cls(code, details or code.lower().replace("_", " "), _field(error))
+
+
+def _from_transport(details: str) -> bool:
+    """Whether gRPC's own channel says so, and not the bridge."""
+    return any(
+        sign in details
+        for sign in ("failed to connect", "Socket closed", "Connection re", "recvmsg", "GOAWAY", "DNS", "Broken pipe")
+    )
+
+
+def _field(error: Any) -> str | None:
+    """The field of the first violation in google.rpc.BadRequest."""
+    for key, value in error.trailing_metadata() or ():
+        if key == "grpc-status-details-bin":
+            from google.rpc import error_details_pb2, status_pb2
+
+            for detail in status_pb2.Status.FromString(value).details:
+                bad = error_details_pb2.BadRequest()
+                if detail.Unpack(bad) and bad.field_violations:
+                    return str(bad.field_violations[0].field)
+    return None

@@ -1,0 +1,52 @@
+"""Between our plain data and the wire's messages. Strict one way and the other: an unknown field is an error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from bridge.wire.hivemind.v1 import node_pb2, task_pb2
+
+
+def assignment_fields(message: task_pb2.Assignment) -> tuple[dict[str, Any], dict[str, str]]:
+    """An assignment off the wire as (fields, secrets). A field that was not sent is absent, so its default applies."""
+    fields: dict[str, Any] = {
+        "task_id": message.task_id,
+        "image": message.image,
+        "command": tuple(message.command),
+        "bundle_sha256": message.bundle_sha256,
+        "env": dict(message.env),
+        "requests": {field.name: value for field, value in message.requests.ListFields()},
+        "network": message.network,
+        "retries": message.retries,
+        "owner": message.owner,
+    }
+    for name in ("timeout_seconds", "priority"):
+        if message.HasField(name):
+            fields[name] = getattr(message, name)
+    return fields, dict(message.secrets)
+
+
+def task_message(view: Mapping[str, Any]) -> task_pb2.Task:
+    """The contract's view of a job as a message. Raises ValueError for a field the message does not have."""
+    fields = _present(view)
+    fields["times"] = {name: datetime.fromisoformat(when) for name, when in fields.get("times", {}).items()}
+    return task_pb2.Task(**fields)
+
+
+def node_message(view: Mapping[str, Any]) -> node_pb2.Node:
+    """The contract's view of a node as a message. Raises ValueError for a field the message does not have."""
+    fields = _present(view)
+    if "heartbeat" in fields:
+        fields["heartbeat"] = datetime.fromisoformat(fields["heartbeat"])
+    return node_pb2.Node(**fields)
+
+
+def _present(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what is None, at every depth: on the wire, absent says so."""
+    return {
+        name: _present(inner) if isinstance(inner, Mapping) else inner
+        for name, inner in value.items()
+        if inner is not None
+    }

@@ -1,0 +1,67 @@
+"""`hivemind down`: stop the node of a state directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hivemind_cli import nodefile
+from hivemind_cli.errors import CliError
+from hivemind_cli.joboptions import DURATION
+from hivemind_cli.output import emit_json, note
+from hivemind_cli.progress import StatusLine
+from hivemind_cli.session import Session, command, pass_session
+from hivemind_cli.stopping import stop_jobs, stop_node
+
+
+@command()
+@click.option(
+    "--state",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The node's directory. [env HIVEMIND_STATE]",
+)
+@click.option("--stop-jobs", "with_jobs", is_flag=True, help="First stop every job, and wait for their ends.")
+@click.option("--grace", type=DURATION, metavar="TIME", help="With --stop-jobs: between SIGTERM and SIGKILL.")
+@pass_session
+def down(session: Session, state: Path | None, with_jobs: bool, grace: float | None) -> None:
+    """Stop a node that 'hivemind up' started. Its running jobs go on unless --stop-jobs is given."""
+    from hivemind_worker.settings import load_settings
+
+    overrides: dict[str, Any] = {"state": state.absolute()} if state else {}
+    settings = load_settings(**overrides)
+    document = nodefile.read(settings.state)
+    if document is None or not nodefile.runs(document):
+        ended = nodefile.end_leftovers(document, 5.0) if document else []
+        nodefile.remove(settings.state)
+        _told(session, settings.state, stopped=bool(ended), jobs=0)
+        return
+    stopped = _stop_jobs(session, document, grace) if with_jobs else 0
+    with StatusLine() as line:
+        line.show("stopping the node", now=True)
+        stop_node(document)
+    _told(session, settings.state, stopped=True, jobs=stopped)
+
+
+def _told(session: Session, state: Path, *, stopped: bool, jobs: int) -> None:
+    if session.json:
+        emit_json({"state": str(state), "stopped": stopped, "jobs_stopped": jobs})
+    elif stopped:
+        note(f"the node of {state} is stopped" + (f", and {jobs} jobs with it" if jobs else ""))
+    else:
+        note(f"no node runs on {state}")
+
+
+def _stop_jobs(session: Session, document: dict[str, Any], grace: float | None) -> int:
+    from bridge.client import CallError
+
+    session.bridge = document["bridge"]
+    try:
+        with session.client() as client, StatusLine() as line:
+            return stop_jobs(client, grace, line)
+    except CallError as error:
+        raise CliError(
+            f"the jobs could not be stopped ({error.message}), so the node still runs; "
+            "'hivemind down' without --stop-jobs stops it"
+        ) from None

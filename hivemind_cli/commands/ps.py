@@ -1,0 +1,73 @@
+"""`hivemind ps`: the jobs, one line each."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from hivemind_cli.output import age, duration, emit_json, note, ran_for, size, table, width
+from hivemind_cli.session import Session, command, pass_session
+
+STATES = ("waiting", "admitted", "preparing", "running", "collecting", "completed", "failed", "stopped")
+HEAD = ("ID", "STATE", "END", "CPU", "MEMORY", "AGE", "RAN", "OWNER", "WHAT")
+
+
+@command()
+@click.option("-a", "--all", "everything", is_flag=True, help="Those that have ended too.")
+@click.option("--state", type=click.Choice(STATES), help="Only those in this state.")
+@click.option("--owner", metavar="NAME", help="Only this owner's.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True, help="How many, newest first.")
+@click.option("--cursor", default="", help="Go on behind an earlier page: its `next`.")
+@pass_session
+def ps(session: Session, everything: bool, state: str | None, owner: str | None, limit: int, cursor: str) -> None:
+    """List jobs, newest first: the active ones, or all with -a."""
+    with session.client() as client:
+        page = client.list(
+            state=state or "",
+            owner=owner or "",
+            limit=limit,
+            cursor=cursor,
+            active_only=not everything and state is None,
+        )
+    if session.json:
+        emit_json(page)
+        return
+    if page["tasks"]:
+        now = datetime.now(UTC)
+        print("\n".join(table(HEAD, [row(task, now) for task in page["tasks"]], width())))
+    else:
+        note("no jobs" if everything or state else "no active jobs; -a lists those that have ended")
+    if page.get("next"):
+        note(f"there are more: --cursor {page['next']}, or a larger --limit")
+
+
+def row(task: dict[str, Any], now: datetime) -> tuple[str, ...]:
+    """One job's cells."""
+    return (
+        task["task_id"],
+        task["state"],
+        _end(task),
+        f"{task['requests']['cpu']:g}",
+        size(task["requests"]["memory"]),
+        duration(age(task["times"]["created"], now)),
+        duration(ran_for(task, now)),
+        task["owner"] or "-",
+        what(task),
+    )
+
+
+def _end(task: dict[str, Any]) -> str:
+    if task["cause"] == "exit":
+        return f"exit {task['exit_code']}"
+    return task["cause"] or "-"
+
+
+def what(task: dict[str, Any]) -> str:
+    """Why it waits, or what it runs."""
+    waiting = task.get("waiting")
+    if waiting and waiting.get("reason"):
+        return str(waiting["reason"])
+    words = [task["image"], *task["command"]]
+    return " ".join(words) if task["command"] or not task.get("bundle_sha256") else f"{task['image']} (bundle)"

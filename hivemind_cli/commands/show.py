@@ -1,0 +1,78 @@
+"""`hivemind show`: everything about one job."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from hivemind_cli.following import why
+from hivemind_cli.output import STATE_COLOURS, clean, duration, emit_json, ran_for, size, styled
+from hivemind_cli.session import Session, command, pass_session
+
+
+@command()
+@click.argument("task_id", metavar="ID")
+@pass_session
+def show(session: Session, task_id: str) -> None:
+    """Everything about one job."""
+    with session.client() as client:
+        task = client.get(task_id)
+    if session.json:
+        emit_json(task)
+        return
+    for name, value in described(task):
+        print(f"{name + ':':<12} {value}")
+
+
+def described(task: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """The job as lines for a person; what is not known yet is left out."""
+    asked, usage = task["requests"], task.get("usage")
+    yield "id", task["task_id"]
+    yield "state", styled(why(task), STATE_COLOURS.get(task["state"]))
+    if task["cause"]:
+        code = f", exit code {task['exit_code']}" if task["exit_code"] is not None else ""
+        yield "cause", f"{task['cause']}{code}"
+    if task["evidence"]:
+        yield "evidence", clean(task["evidence"])
+    yield "image", clean(task["image"])
+    if task["command"]:
+        yield "command", clean(shlex.join(task["command"]))
+    if task.get("bundle_sha256"):
+        yield "bundle", f"sha256:{task['bundle_sha256']}"
+    gpus = f", {asked['gpus']} GPUs of {size(asked['gpu_memory'])}" if asked.get("gpus") else ""
+    amounts = f"{asked['cpu']:g} cores, {size(asked['memory'])} memory, {size(asked['disk'])} disk"
+    yield "asked for", f"{amounts}, {asked['pids']} pids{gpus}"
+    yield "attempt", f"{task['attempt']}, priority {task['priority']}"
+    if task["owner"]:
+        yield "owner", clean(task["owner"])
+    if task["node"]:
+        yield "node", f"{task['node']} ({task['worker']})" if task["worker"] else task["node"]
+    yield from _times(task)
+    if usage:
+        yield (
+            "used",
+            (
+                f"{usage['cpu_seconds']:.2f} s of CPU, {size(usage['memory_peak'])} memory at its peak, "
+                f"{size(usage.get('block_read', 0))} read, {size(usage.get('block_write', 0))} written"
+            ),
+        )
+    if task["log"]:
+        yield (
+            "log",
+            size(task["log"]["bytes"]) + (" (some of it dropped)" if task["log"]["truncated"] else ""),
+        )
+    if task["artifact"]:
+        yield "artifact", f"{size(task['artifact']['size'])}, sha256:{task['artifact']['sha256']}"
+
+
+def _times(task: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for name in ("created", "admitted", "started", "finished"):
+        if task["times"].get(name):
+            yield name, task["times"][name]
+    ran = ran_for(task, datetime.now(UTC))
+    if ran is not None:
+        yield "ran", duration(ran)

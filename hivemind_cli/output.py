@@ -1,0 +1,119 @@
+"""What a command prints: one JSON document for a script, or plain tables and colours for a person."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import IO, Any
+
+_COLOURS = {"red": 31, "green": 32, "yellow": 33, "blue": 34, "magenta": 35, "cyan": 36, "dim": 2, "bold": 1}
+STATE_COLOURS = {
+    "waiting": "yellow", "admitted": "cyan", "preparing": "cyan", "running": "blue", "collecting": "cyan",
+    "completed": "green", "failed": "red", "stopped": "magenta",
+    "up": "green", "draining": "yellow", "down": "red", "ok": "green", "warn": "yellow", "fail": "red",
+}  # fmt: skip
+ENDED = frozenset({"completed", "failed", "stopped"})
+
+
+def emit_json(document: Any) -> None:
+    """The one document of a command under --json."""
+    json.dump(document, sys.stdout, ensure_ascii=False, allow_nan=False)
+    sys.stdout.write("\n")
+    sys.stdout.flush()
+
+
+def note(message: str) -> None:
+    """A line for a person, beside the data."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def coloured(stream: IO[str]) -> bool:
+    """Whether colour belongs there: a terminal, and nobody said no (no-color.org)."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def styled(text: str, colour: str | None, stream: IO[str] | None = None) -> str:
+    """The text in a colour where colour belongs."""
+    if colour is None or not coloured(stream or sys.stdout):
+        return text
+    return f"\033[{_COLOURS[colour]}m{text}\033[0m"
+
+
+def clean(text: str) -> str:
+    """Text of others made safe for a terminal: no control character reaches it."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def size(amount: float | None) -> str:
+    """Bytes for a person, powers of 1024: 268435456 → '256M'."""
+    if amount is None:
+        return "-"
+    value = float(amount)
+    for unit in ("", "K", "M", "G"):
+        if abs(value) < 1000:
+            return f"{value:.3g}{unit}"
+        value /= 1024
+    return f"{value:.3g}T" if value < 1000 else f"{value:.0f}T"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds for a person: 0.42 → '0.4s', 75 → '1m15s', 7260 → '2h01m'."""
+    if seconds is None:
+        return "-"
+    if seconds < 10:
+        return f"{max(0.0, seconds):.1f}s"
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    if whole < 86400:
+        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+    return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"
+
+
+def moment(iso: str | None) -> datetime | None:
+    """An ISO 8601 time of the bridge's."""
+    return datetime.fromisoformat(iso) if iso else None
+
+
+def ran_for(task: dict[str, Any], now: datetime | None = None) -> float | None:
+    """Seconds from the start to the end, or to now; None when it never started."""
+    started, finished = moment(task["times"].get("started")), moment(task["times"].get("finished"))
+    if started is None:
+        return None
+    return ((finished or now or datetime.now(UTC)) - started).total_seconds()
+
+
+def age(iso: str | None, now: datetime | None = None) -> float | None:
+    """Seconds since a time."""
+    when = moment(iso)
+    return None if when is None else ((now or datetime.now(UTC)) - when).total_seconds()
+
+
+def width() -> int | None:
+    """Columns of the terminal on stdout; None where there is none, and nothing is to be cut."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], columns: int | None = None) -> list[str]:
+    """Lines of a table. The last column is cut to what is left of `columns`; states have their colours."""
+    cells = [[clean(cell) for cell in row] for row in rows]
+    widths = [max(len(row[i]) for row in [list(head), *cells]) for i in range(len(head))]
+    room = None if columns is None else max(8, columns - sum(widths[:-1]) - 2 * (len(widths) - 1))
+    heading = styled(_line(head, widths, room, paint=False), "bold")
+    return [heading, *(_line(row, widths, room, paint=True) for row in cells)]
+
+
+def _line(row: Sequence[str], widths: Sequence[int], room: int | None, *, paint: bool) -> str:
+    *front, last = row
+    if room is not None and len(last) > room:
+        last = last[: room - 1] + "…"
+    padded = [cell.ljust(wide) for cell, wide in zip(front, widths, strict=False)]
+    if paint:
+        padded = [styled(text, STATE_COLOURS.get(cell)) for text, cell in zip(padded, front, strict=True)]
+    return "  ".join([*padded, last]).rstrip()

@@ -1,0 +1,193 @@
+"""The shapes of answers, for OpenAPI alone: answers are sent unchecked, as the views give them; a test compares."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from hivemind_worker.domain.job import State, WaitingInfo
+from hivemind_worker.domain.node import Gpu, NodeState, NodeUsage
+from hivemind_worker.domain.outcome import BlobRef, Cause, LogInfo, Usage
+from hivemind_worker.domain.resources import Request
+
+
+class Schema(BaseModel):
+    """A shape that says everything it has."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Fault(Schema):
+    """What went wrong; `field` names the parameter or header at fault, if one is."""
+
+    code: str
+    message: str
+    field: str | None
+
+
+class Error(Schema):
+    """The one shape of an error."""
+
+    error: Fault
+
+
+class TaskTimes(Schema):
+    """ISO 8601, UTC."""
+
+    created: str
+    admitted: str | None
+    started: str | None
+    finished: str | None
+
+
+class Task(Schema):
+    """One job. Sizes in bytes, times in seconds."""
+
+    task_id: str
+    state: State
+    cause: Cause | None
+    exit_code: int | None
+    attempt: int
+    owner: str
+    node: str | None
+    worker: str | None
+    image: str
+    command: list[str]
+    requests: Request
+    priority: int
+    waiting: WaitingInfo | None
+    times: TaskTimes
+    usage: Usage | None
+    artifact: BlobRef | None
+    log: LogInfo | None
+    evidence: str | None
+    timeout_seconds: float
+    network: Literal["none", "internet"]
+    retries: int
+    bundle_sha256: str | None
+
+
+class Tasks(Schema):
+    """One page, newest first; `next` is the cursor of the page after, empty at the end."""
+
+    tasks: list[Task]
+    next: str
+
+
+class Chunk(Schema):
+    """One piece of a log: `text`, or `data` (base64, exact) where that was asked for."""
+
+    number: int
+    stream: Literal["stdout", "stderr", "notice"]
+    time: str
+    attempt: int
+    text: str | None = None
+    data: str | None = None
+
+
+class Log(Schema):
+    """A piece of a log. `next` is what to ask `from` for the rest; `ended`: the job has ended and this is all."""
+
+    task_id: str
+    chunks: list[Chunk]
+    next: int
+    ended: bool
+
+
+class Stopped(Schema):
+    """The state after the request was recorded: `stopped` for a job that waited, else its end is on the way."""
+
+    task_id: str
+    state: State
+    accepted: Literal[True]
+
+
+class Amounts(Schema):
+    """Cores, bytes, devices, bytes, jobs at a time."""
+
+    cpu: float
+    memory: int
+    gpus: int
+    disk: int
+    slots: int
+
+
+class NodeView(Schema):
+    """One node. `allocatable` is what it lends, `reserved` what admitted jobs hold of it."""
+
+    node: str
+    state: NodeState
+    capacity: Amounts
+    reserved_for_system: Amounts
+    allocatable: Amounts
+    reserved: Amounts
+    usage: NodeUsage
+    running: int
+    waiting: int
+    heartbeat: str | None
+    workers: list[str]
+    version: str
+    trouble: str
+    gpus: list[Gpu]
+
+
+class Nodes(Schema):
+    """All nodes of the site."""
+
+    nodes: list[NodeView]
+
+
+class Resources(Schema):
+    """The sums over the nodes that are not down, and each node."""
+
+    capacity: Amounts
+    allocatable: Amounts
+    reserved: Amounts
+    free: Amounts
+    usage: NodeUsage
+    nodes: list[NodeView]
+
+
+class StatusView(Schema):
+    """The node and its site at a glance. `known` counts ended jobs too, as long as they are kept."""
+
+    node: str
+    state: NodeState
+    version: str
+    waiting: int
+    running: int
+    active: int
+    known: int
+    nodes: int
+
+
+class Change(Schema):
+    """One change of a job's state."""
+
+    id: str
+    task_id: str
+    state: State
+    attempt: int
+    cause: Cause | None
+    at: str
+
+
+class Changes(Schema):
+    """Changes, newest first."""
+
+    events: list[Change]
+
+
+class CheckView(Schema):
+    """One check."""
+
+    status: Literal["ok", "fail", "skipped"]
+    detail: str
+
+
+class HealthView(Schema):
+    """`fail` when any check failed."""
+
+    status: Literal["ok", "fail"]
+    checks: dict[str, CheckView]

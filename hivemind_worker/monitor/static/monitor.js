@@ -1,0 +1,48 @@
+// /monitor: the health of the parts, the nodes, and what happens as it happens.
+
+import { get } from "/static/api.js";
+import { find, make } from "/static/dom.js";
+import { follow } from "/static/live.js";
+import { Nodes } from "/static/nodes.js";
+import { clock, t } from "/static/words.js";
+
+const HEALTH_MS = 10_000;
+const MOST_EVENTS = 100;
+const nodes = new Nodes();
+
+async function health() {
+  const { checks } = await get("/health");
+  find("health").tBodies[0].replaceChildren(
+    ...Object.entries(checks).map(([name, check]) =>
+      make("tr", {},
+        make("th", { scope: "row" }, name),
+        make("td", {}, make("span", { class: `badge ${check.status}` }, t(`health.${check.status}`))),
+        make("td", {}, check.detail))),
+  );
+}
+
+async function load() {
+  const [site, recent] = await Promise.all([
+    get("/api/nodes"), get(`/api/events/recent?limit=${MOST_EVENTS}`), health(),
+  ]);
+  nodes.update(site.nodes);
+  find("events").replaceChildren(...recent.events.map(item));
+}
+
+function item(event) {
+  const cause = event.cause && event.cause !== "ok" ? ` · ${t(`cause.${event.cause}`)}` : "";
+  return make("li", { "data-event-id": event.id },
+    make("time", { datetime: event.at }, clock(event.at)), " ",
+    make("a", { href: `/tasks/${encodeURIComponent(event.task_id)}` }, event.task_id), " ",
+    make("span", { class: `badge ${event.state}` }, t(`state.${event.state}`) + cause));
+}
+
+function tell(event) {
+  const list = find("events");
+  if (list.querySelector(`[data-event-id="${CSS.escape(event.id)}"]`)) return;
+  list.prepend(item(event));
+  while (list.childElementCount > MOST_EVENTS) list.lastElementChild.remove();
+}
+
+setInterval(() => document.hidden || health().catch(() => {}), HEALTH_MS);
+follow(load, { nodes: (data) => nodes.update(data.nodes), state: tell });

@@ -1,0 +1,69 @@
+// /tasks/{id}: one job, its facts and its live log.
+
+import { get, taskPath } from "/static/api.js";
+import { find, make } from "/static/dom.js";
+import { badge, hasEnded, requests, stop } from "/static/jobs.js";
+import { follow } from "/static/live.js";
+import { LogView } from "/static/log.js";
+import { bytes, clock, duration, number, t } from "/static/words.js";
+
+const id = find("task-id").dataset.taskId;
+find("stop").addEventListener("click", () => stop(id));
+
+/** Every fact that the job has, in reading order. */
+function facts(job) {
+  const { usage, times } = job;
+  return Object.entries({
+    waiting: job.waiting?.reason,
+    image: job.image,
+    command: job.command.length ? job.command.map((word) => JSON.stringify(word)).join(" ") : null,
+    bundle: job.bundle_sha256,
+    owner: job.owner,
+    requests: `${requests(job)} · ${bytes(job.requests.disk)} · ${number(job.requests.pids)} PIDs`,
+    priority: number(job.priority),
+    network: job.network,
+    timeout: duration(job.timeout_seconds),
+    retries: job.retries ? number(job.retries) : null,
+    attempt: job.attempt ? number(job.attempt) : null,
+    node: job.node,
+    worker: job.worker,
+    created: clock(times.created),
+    admitted: times.admitted && clock(times.admitted),
+    started: times.started && clock(times.started),
+    finished: times.finished && clock(times.finished),
+    exit_code: job.exit_code === null ? null : String(job.exit_code),
+    wall_seconds: usage && duration(usage.wall_seconds),
+    cpu_seconds: usage && duration(usage.cpu_seconds),
+    memory_peak: usage && usage.memory_peak ? bytes(usage.memory_peak) : null,
+    log_bytes: job.log && bytes(job.log.bytes),
+    artifact_size: job.artifact && bytes(job.artifact.size),
+  }).filter(([, value]) => value);
+}
+
+function show(job) {
+  find("state").replaceChildren(badge(job));
+  find("stop").hidden = hasEnded(job);
+  find("artifact").hidden = !job.artifact;
+  find("evidence").hidden = !job.evidence;
+  find("evidence").textContent = job.evidence ?? "";
+  find("facts").replaceChildren(
+    ...facts(job).map(([name, value]) => make("div", {}, make("dt", {}, t(`task.${name}`)), make("dd", {}, value))),
+  );
+}
+
+const log = new LogView(`${taskPath(id)}/logs?follow=true`);
+
+async function load() {
+  try {
+    show(await get(taskPath(id)));
+    log.open();
+  } catch (error) {
+    if (error.status !== 404) throw error;
+    find("evidence").hidden = false;
+    find("evidence").textContent = error.message;
+  }
+}
+
+follow(load, {
+  tasks: ({ tasks }) => tasks.filter((job) => job.task_id === id).forEach(show),
+});

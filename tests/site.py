@@ -1,0 +1,58 @@
+"""A site without workers: jobs are moved by hand through real stores, as a worker would move them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hivemind_worker.bootstrap import Stores
+from hivemind_worker.domain.job import Job, State
+from hivemind_worker.domain.line import Claim
+from hivemind_worker.domain.node import Reservation
+from hivemind_worker.domain.outcome import Cause, Outcome
+from hivemind_worker.store.logs import Chunk, Stream
+from tests.builders import new_job, node
+
+
+@dataclass(frozen=True)
+class Site:
+    """One node `n1` with one worker `w1`."""
+
+    stores: Stores
+
+    def announce(self, **have: Any) -> None:
+        """A heartbeat."""
+        self.stores.ledger.announce(node(**have), worker="w1", lease_seconds=60)
+
+    def submit(self, task_id: str = "t1", **given: Any) -> str:
+        """A job that waits."""
+        self.stores.jobs.create(new_job(task_id, **given))
+        return task_id
+
+    def start(self, task_id: str = "t1", **given: Any) -> Job:
+        """A job that runs."""
+        self.submit(task_id, **given)
+        job = self.stores.jobs.get(task_id)
+        asked = job.assignment.requests
+        row = Reservation.of(asked, attempt=1, worker="w1", gpus=(), deadline=0)
+        assert self.stores.ledger.reserve("n1", "w1", [Claim(task_id, asked.shape, row)]) == ["ok"]
+        self.stores.jobs.claim(task_id, 1, node="n1", worker="w1")
+        self.stores.jobs.advance(task_id, 1, State.RUNNING)
+        return self.stores.jobs.get(task_id)
+
+    def end(self, job: Job, cause: Cause = Cause.OK, **given: Any) -> None:
+        """The end of a job that runs."""
+        self.stores.jobs.advance(job.task_id, job.attempt, State.COLLECTING)
+        self.stores.jobs.finish(job, Outcome(**{"cause": cause, "exit_code": 0 if cause is Cause.OK else 1} | given))
+
+    def write(self, task_id: str, *texts: bytes, first: int = 1, stream: Stream = Stream.STDOUT) -> None:
+        """Log chunks, numbered from `first`."""
+        chunks = [Chunk(first + i, stream, data, 1_700_000_000_000, 1) for i, data in enumerate(texts)]
+        self.stores.logs.append(task_id, chunks)
+
+    def artifact(self, folder: Path, content: bytes) -> Any:
+        """A blob among the artifacts."""
+        path = folder / "made"
+        path.write_bytes(content)
+        return self.stores.artifacts.add(path)

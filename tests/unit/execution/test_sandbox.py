@@ -1,0 +1,117 @@
+"""From a job to the container it may have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hivemind_worker.domain.assignment import Assignment
+from hivemind_worker.domain.errors import EntrypointRefused
+from hivemind_worker.domain.job import Job, State, Times
+from hivemind_worker.domain.resources import MIB
+from hivemind_worker.execution.found import Found, ImageInfo
+from hivemind_worker.execution.sandbox import Identity, Place, Program, container_body, program_of
+from hivemind_worker.settings import Settings, load_settings
+
+IMAGE = ImageInfo(id="sha256:1", entrypoint=("/enter",), command=("serve",))
+IDENTITY = Identity("site", "n1", "t1", 2)
+
+
+def job(**fields: Any) -> Job:
+    spec = Assignment.parse(
+        {
+            "task_id": "t1",
+            "image": "img:1",
+            "requests": {"cpu": 0.5, "memory": 64 * MIB, "disk": MIB, "pids": 32},
+            "timeout_seconds": 9.0,
+            **fields,
+        }
+    )
+    return Job(assignment=spec, state=State.PREPARING, attempt=2, times=Times(created=0))
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return load_settings(state=tmp_path)
+
+
+def body(settings: Settings, made: Job, image: ImageInfo = IMAGE, **more: Any) -> dict[str, Any]:
+    given: dict[str, Any] = {"secrets": {}, "gpus": (), "extra_env": {}, **more}
+    return container_body(
+        made,
+        identity=IDENTITY,
+        program=Program((), ("run",)),
+        place=Place(Path("/state/w"), 64646, 64646),
+        image=image,
+        settings=settings,
+        **given,
+    )
+
+
+def test_an_image_and_an_assignment_without_a_program_are_refused() -> None:
+    with pytest.raises(EntrypointRefused, match="neither a command nor a bundle"):
+        program_of(job().assignment, ImageInfo(id="x"), None)
+
+
+def test_without_a_bundle_the_command_means_what_it_means_to_docker() -> None:
+    assert program_of(job().assignment, IMAGE, None) == Program(("/enter",), ("serve",))
+    assert program_of(job(command=("x",)).assignment, IMAGE, None) == Program(("/enter",), ("x",))
+
+
+def test_a_bundles_program_replaces_the_images_entry_point() -> None:
+    assert program_of(job().assignment, IMAGE, ("python3", "main.py")) == Program((), ("python3", "main.py"))
+
+
+def test_the_caps_are_the_requests_numbers(settings: Settings) -> None:
+    host = body(settings, job())["HostConfig"]
+    assert host["NanoCpus"] == 500_000_000
+    assert host["Memory"] == host["MemorySwap"] == 64 * MIB
+    assert host["PidsLimit"] == 32
+    assert host["CpuShares"] == 512
+
+
+def test_nothing_of_a_container_is_privileged(settings: Settings) -> None:
+    made = body(settings, job())
+    host = made["HostConfig"]
+    assert made["User"] == "64646:64646"
+    assert host["CapDrop"] == ["ALL"]
+    assert host["SecurityOpt"] == ["no-new-privileges"]
+    assert host["ReadonlyRootfs"] is True
+    assert host["NetworkMode"] == "none"
+    assert host["Privileged"] is False
+    assert host["Init"] is True
+    assert [mount["Target"] for mount in host["Mounts"]] == ["/workspace"]
+
+
+def test_volumes_that_an_image_declares_become_memory(settings: Settings) -> None:
+    image = ImageInfo(id="x", volumes=("/data", "/workspace"))
+    mounts = body(settings, job(), image)["HostConfig"]["Mounts"]
+    assert [(mount["Target"], mount["Type"]) for mount in mounts] == [("/workspace", "bind"), ("/data", "tmpfs")]
+
+
+def test_our_names_win_over_the_jobs_and_its_secrets(settings: Settings) -> None:
+    made = body(settings, job(env={"TASK_ID": "x", "A": "1", "B": "1"}), secrets={"B": "2", "HOME": "/"})
+    env = dict(item.split("=", 1) for item in made["Env"])
+    assert env["TASK_ID"] == "t1"
+    assert env["HIVEMIND_ATTEMPT"] == "2"
+    assert env["HOME"] == "/workspace"
+    assert (env["A"], env["B"]) == ("1", "2")
+
+
+def test_devices_are_given_by_uuid_and_none_without_a_request(settings: Settings) -> None:
+    none = body(settings, job(env={"NVIDIA_VISIBLE_DEVICES": "all"}))
+    assert none["HostConfig"]["DeviceRequests"] == []
+    assert "NVIDIA_VISIBLE_DEVICES=void" in none["Env"]
+    two = body(settings, job(), gpus=("GPU-a", "GPU-b"))
+    assert two["HostConfig"]["DeviceRequests"] == [{"DeviceIDs": ["GPU-a", "GPU-b"], "Capabilities": [["gpu"]]}]
+    assert "NVIDIA_VISIBLE_DEVICES=GPU-a,GPU-b" in two["Env"]
+
+
+def test_an_attempts_container_is_known_by_its_labels() -> None:
+    assert IDENTITY.name == "hm-t1-2"
+    assert IDENTITY.owns(Found("1", "hm-t1-2", "running", IDENTITY.labels))
+    assert IDENTITY.owns(Found("1", "hm-t1-2", "running", {**IDENTITY.labels, "hivemind.node": "renamed"}))
+    assert not IDENTITY.owns(Found("1", "hm-t1-2", "running", {**IDENTITY.labels, "hivemind.site": "other"}))
+    assert not IDENTITY.owns(Found("1", "hm-t1-2", "running", {}))
