@@ -19,8 +19,10 @@ log = structlog.get_logger()
 
 #: seconds after which a follower looks for itself, should a word have been lost
 SAFETY = 5.0
-#: seconds of silence after which Redis is asked whether it is there; seconds between tries while it is not
-_PULSE, _RETRY = 1.0, 0.25
+#: seconds of silence after which Redis is asked whether it is there, with nobody following and with followers
+_PULSE, _PULSE_FOLLOWED = 1.0, 0.5
+#: seconds between tries while Redis is away
+_RETRY = 0.25
 
 
 class Follower:
@@ -28,23 +30,26 @@ class Follower:
 
     def __init__(self) -> None:
         self._woken = asyncio.Event()
-        #: whether the job's record may have changed since `wait` returned last, and not only its log
-        self.state_changed = True
+        self._state_changed = False
         self.leaving = False
 
     def wake(self, *, state: bool) -> None:
-        """Something happened."""
-        self.state_changed = self.state_changed or state
+        """Something happened: to the job's record, or only to its log."""
+        self._state_changed = self._state_changed or state
         self._woken.set()
+
+    def state_changed(self) -> bool:
+        """Whether the record may have changed since this was asked last. Ask before reading it, not after."""
+        changed, self._state_changed = self._state_changed, False
+        return changed
 
     async def wait(self) -> None:
         """Return at the next word, or after SAFETY seconds. Raises Leaving once the bridge stops."""
-        self.state_changed = False
         try:
             async with asyncio.timeout(SAFETY):
                 await self._woken.wait()
         except TimeoutError:
-            self.state_changed = True
+            self._state_changed = True
         self._woken.clear()
         if self.leaving:
             raise Leaving
@@ -117,7 +122,7 @@ class Changes:
                 if self._followed.wait(_PULSE):
                     self._listen()
             except Exception as error:  # noqa: BLE001 - whatever it is, the followers need their thread
-                if up is not False:
+                if up is not False and not self._stop.is_set():
                     log.warning("redis does not answer", error=str(error))
                 up = self._tell(up, False)
                 self._stop.wait(_RETRY)
@@ -134,7 +139,7 @@ class Changes:
                         self._client.ping()
                 elif (task_id := word.channel.removeprefix(self._prefix)) in self._followers:
                     self._on_loop(self._wake, task_id, word.data == "state")
-                word = ear.listen(timeout=_PULSE)
+                word = ear.listen(timeout=_PULSE_FOLLOWED)
         finally:
             ear.close()
 

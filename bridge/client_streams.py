@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from bridge.call_error import CallError
 from bridge.client import Client, LogLine, Progress
@@ -140,10 +141,12 @@ def _receive(
     """Append what is missing to the partial file; digest and size of the whole."""
     request = task_pb2.DownloadResultRequest(task_id=task_id, offset=held)
     sha256, size = "", 0
-    with part.open("ab") as file:
+    with contextlib.ExitStack() as opened:
+        file: IO[bytes] | None = None
         for message in _messages(client, "DownloadResult", request, task_pb2.DownloadResultResponse):
             patience.progress()
-            if message.sha256:
+            if file is None:  # only now: a refused call leaves no empty file
+                file = opened.enter_context(part.open("ab"))
                 sha256, size = message.sha256, message.size
             file.write(message.chunk)
             held += len(message.chunk)

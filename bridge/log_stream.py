@@ -55,7 +55,7 @@ class LogStream:
                 if job.state.terminal or not follow:
                     break
                 await follower.wait()
-                if follower.state_changed:
+                if follower.state_changed():
                     job = await self._read_job(task_id)
         if number == begin and job.state.terminal:
             async for piece in self._from_artifact(job, begin):

@@ -52,6 +52,8 @@ def assignment_message(assignment: Mapping[str, Any]) -> Any:
         if value is None:
             continue
         try:
+            if name == "command" and isinstance(value, str):
+                raise TypeError("must be a list of words, not one text")
             if name == "requests":
                 value = task_pb2.Resources(**{part: amount for part, amount in value.items() if amount is not None})
             message.MergeFrom(task_pb2.Assignment(**{name: value}))

@@ -28,6 +28,8 @@ log = structlog.get_logger()
 
 #: seconds that calls under way get to end; the whole stop must be done in 2
 _GRACE, _STOP = 1.0, 1.8
+#: seconds that the start waits to learn whether Redis answers
+_FIRST_WORD = 2.0
 _SERVICES = (
     task_pb2.DESCRIPTOR.services_by_name["TaskService"].full_name,
     node_pb2.DESCRIPTOR.services_by_name["NodeControlService"].full_name,
@@ -46,6 +48,7 @@ class Bridge:
         self._feed = FlowerFeed(stores, settings) if settings.flower_enabled else None
         self._health = health.aio.HealthServicer()
         self._telling: set[asyncio.Task[None]] = set()
+        self._store_known = asyncio.Event()
         self._server = grpc.aio.server(options=server_options(), maximum_concurrent_rpcs=MAX_CALLS)
         guarded = Guarded(self._server)
         task_pb2_grpc.add_TaskServiceServicer_to_server(self._tasks, guarded)
@@ -63,6 +66,8 @@ class Bridge:
         self._changes.start()
         if self._feed is not None:
             self._feed.start()
+        with contextlib.suppress(TimeoutError):  # so that whoever reads that it is ready finds its health known
+            await asyncio.wait_for(self._store_known.wait(), _FIRST_WORD)
         await self._server.start()
         if not is_loopback(host):
             log.warning(
@@ -102,6 +107,7 @@ class Bridge:
         async def tell() -> None:
             for name in ("", *_SERVICES):
                 await self._health.set(name, serving if up else not_serving)
+            self._store_known.set()
 
         task = asyncio.get_running_loop().create_task(tell())
         self._telling.add(task)  # a task nobody holds may be collected before it has run

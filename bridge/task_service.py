@@ -141,8 +141,7 @@ class TaskService:
                     sent = known.view
                 if known.job.state.terminal:
                     return
-                await follower.wait()
-                while not follower.state_changed:
+                while not follower.state_changed():
                     await follower.wait()
 
     async def StreamLogs(self, request: Any, _context: Any) -> AsyncIterator[Any]:

@@ -111,7 +111,8 @@ def fetch_all(client: Any, ended: dict[str, dict[str, Any]]) -> list[tuple[str, 
         if task["artifact"] is None:
             rows.append((job.name, "left no artifact", None, ""))
             continue
-        fetch_into(client, task["task_id"], folder, StatusLine())
+        with StatusLine() as line:
+            fetch_into(client, task["task_id"], folder, line)
         if task["cause"] != "ok":
             rows.append((job.name, clean(task["evidence"] or task["cause"]), folder, ""))
             continue

@@ -58,8 +58,7 @@ def make_plan(settings: Settings) -> tuple[Plan, dict[str, str]]:
         _worker(settings, at["api"]),
     ]
     if settings.flower_enabled:
-        host, port = at["flower"]
-        argv = _celery("flower", f"--address={host}", f"--port={port}")
+        argv = _python("hivemind_worker.flower")
         probe = {"kind": "http", "at": at["flower"], "path": "/healthcheck"}
         services.append(Service("flower", argv, probe, stage=2, grace=3))
     plan = Plan(

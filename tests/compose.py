@@ -144,7 +144,6 @@ def _environment(project: str, state: Path) -> dict[str, str]:
         "HIVEMIND_BRIDGE_PORT": "0",
         "HIVEMIND_API_PORT": "0",
         "HIVEMIND_FLOWER_PORT": "0",
-        "FLOWER_UNAUTHENTICATED_API": "true",
     }
 
 

@@ -19,6 +19,7 @@ from fastapi import FastAPI
 from hivemind_worker.bootstrap import Stores
 from hivemind_worker.monitor.app import create_app
 from hivemind_worker.monitor.context import Monitor
+from hivemind_worker.monitor.schemas import Error
 from hivemind_worker.monitor.server import Server, bind
 from hivemind_worker.settings import Settings
 from tests.processes import environment, process
@@ -71,6 +72,14 @@ def monitor_process(settings: Settings, output: Path, **extra: str) -> Iterator[
             assert child.poll() is None, output.read_text()
             threading.Event().wait(0.01)
         yield child, found[1]
+
+
+def refused(api: httpx.Client, path: str, method: str = "GET", **headers: str) -> tuple[int, str, str | None]:
+    """Status, code and field of an error in its one shape."""
+    response = api.request(method, path, headers=headers)
+    error = Error.model_validate(response.json()).error
+    assert error.message
+    return response.status_code, error.code, error.field
 
 
 class Events:

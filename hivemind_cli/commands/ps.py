@@ -36,11 +36,19 @@ def ps(session: Session, everything: bool, state: str | None, owner: str | None,
         return
     if page["tasks"]:
         now = datetime.now(UTC)
-        print("\n".join(table(HEAD, [row(task, now) for task in page["tasks"]], width())))
+        print("\n".join(listing(page["tasks"], now)))
     else:
         note("no jobs" if everything or state else "no active jobs; -a lists those that have ended")
     if page.get("next"):
         note(f"there are more: --cursor {page['next']}, or a larger --limit")
+
+
+def listing(tasks: list[dict[str, Any]], now: datetime) -> list[str]:
+    """Jobs as a table; without the owners when nobody owns any."""
+    rows = [row(task, now) for task in tasks]
+    if any(task["owner"] for task in tasks):
+        return table(HEAD, rows, width())
+    return table((*HEAD[:7], HEAD[8]), [(*cells[:7], cells[8]) for cells in rows], width())
 
 
 def row(task: dict[str, Any], now: datetime) -> tuple[str, ...]:
@@ -69,5 +77,6 @@ def what(task: dict[str, Any]) -> str:
     waiting = task.get("waiting")
     if waiting and waiting.get("reason"):
         return str(waiting["reason"])
-    words = [task["image"], *task["command"]]
-    return " ".join(words) if task["command"] or not task.get("bundle_sha256") else f"{task['image']} (bundle)"
+    image = task["image"].rpartition("/")[2]  # the registry is the same for most, and long; `show` has it all
+    words = [image, *task["command"]]
+    return " ".join(words) if task["command"] or not task.get("bundle_sha256") else f"{image} (bundle)"

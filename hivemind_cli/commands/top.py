@@ -44,7 +44,7 @@ def _lines(seen: dict[str, Any], columns: int | None) -> Iterator[str]:
     now = datetime.now(UTC)
     yield from table(nodes_view.HEAD, [nodes_view.row(node) for node in seen["nodes"]], columns)
     yield ""
-    yield from table(ps_view.HEAD, [ps_view.row(task, now) for task in seen["tasks"]], columns)
+    yield from ps_view.listing(seen["tasks"], now) if seen["tasks"] else ["no active jobs"]
 
 
 def _live(client: Client, every: float, bridge: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,13 +61,13 @@ def sources(root: Path, container: str, proc_cgroup: str = "") -> tuple[Source, 
     v2 = is_v2(root)
     paths = parse_proc_cgroup(proc_cgroup)
     found: dict[str, Source] = {}
+    directories: dict[str, Path | None] = {}
     for controller, name, kind in V2 if v2 else V1:
-        if kind in found:
-            continue
-        for directory in _directories(root / controller, container, paths.get(controller, "")):
-            if (directory / name).exists():
-                found[kind] = Source(directory / name, kind)
-                break
+        if controller not in directories:
+            directories[controller] = _directory(root / controller, container, paths.get(controller, ""))
+        directory = directories[controller]
+        if kind not in found and directory is not None and (directory / name).exists():
+            found[kind] = Source(directory / name, kind)
     return tuple(found.values())
 
 
@@ -76,18 +75,20 @@ def process_list(root: Path, container: str, proc_cgroup: str = "") -> Path | No
     """The file that names the container's processes."""
     controller = "" if is_v2(root) else "memory"
     path = parse_proc_cgroup(proc_cgroup).get(controller, "")
-    for directory in _directories(root / controller, container, path):
-        if (directory / "cgroup.procs").exists():
-            return directory / "cgroup.procs"
-    return None
+    directory = _directory(root / controller, container, path)
+    return None if directory is None else directory / "cgroup.procs"
 
 
-def _directories(mount: Path, container: str, path: str) -> Iterable[Path]:
-    """Where Docker's cgroupfs and systemd drivers put a container, then where the process says it is."""
-    yield mount / "docker" / container
-    yield mount / "system.slice" / f"docker-{container}.scope"
+def _directory(mount: Path, container: str, path: str) -> Path | None:
+    """Where Docker's cgroupfs and systemd drivers put a container, else where its process says it is."""
+    places = [f"docker/{container}", f"system.slice/docker-{container}.scope"]
     if container in path and ".." not in path:
-        yield mount / path.lstrip("/")
+        places.append(path.lstrip("/"))
+    for place in places:
+        directory: Path = mount / place
+        if directory.is_dir():
+            return directory
+    return None
 
 
 def parse_proc_cgroup(text: str) -> dict[str, str]:

@@ -23,6 +23,7 @@ class DiskWatch:
         self._roots = tuple(roots)
         self._cap = cap
         self._steps: Iterator[int] | None = None
+        self._seen = 0
         self._spent = 0.0
         #: bytes at the last measurement that came to its end, or to the cap
         self.used = 0
@@ -38,27 +39,33 @@ class DiskWatch:
         """Go on measuring for `budget` seconds. Does not raise: a tree that moves is counted as far as seen."""
         began = time.monotonic()
         if self._steps is None:
-            self._steps = self._measure()
-        used, paused = self.used, False
+            self._steps, self._seen = self._measure(), 0
         try:
-            for used in self._steps:
-                paused = time.monotonic() - began >= budget
-                if paused or used > self._cap:
-                    break
+            finished = self._advance(self._steps, began + budget)
         except OSError:
-            used = max(used, self.used)
+            finished, self._seen = True, max(self._seen, self.used)
         self._spent += time.monotonic() - began
-        if paused and used <= self._cap:
-            self.due = time.monotonic()
+        if finished:
+            self._end()
         else:
-            self._end(used)
+            self.due = time.monotonic()
+
+    def _advance(self, steps: Iterator[int], until: float) -> bool:
+        """Measure on until a monotonic time; whether there is nothing more to learn. Raises OSError."""
+        for used in steps:
+            self._seen = used
+            if used > self._cap:
+                return True
+            if time.monotonic() >= until:
+                return False
+        return True
 
     def close(self) -> None:
         """Give open directories back."""
         self._steps = None
 
-    def _end(self, used: int) -> None:
-        self.used = used
+    def _end(self) -> None:
+        self.used = self._seen
         self._steps = None
         now = time.monotonic()
         self.due = now + max(REST, REST_FACTOR * self._spent)

@@ -13,6 +13,7 @@ from hivemind_worker.execution.engine import Engine
 from hivemind_worker.execution.found import ImageInfo
 from hivemind_worker.execution.handle import Handle
 from hivemind_worker.execution.patience import check, patiently
+from hivemind_worker.execution.text import one_line
 from hivemind_worker.execution.wire import EngineRefused, EngineStream
 
 Policy = Literal["missing", "always", "never"]
@@ -125,6 +126,7 @@ def _check_line(reference: str, line: bytes) -> None:
 
 def explain(reference: str, words: str) -> str:
     """The engine's words about a failed pull → what happened and what to do."""
+    words = one_line(words)
     lowered = words.lower()
     if any(sign in lowered for sign in _PLATFORM):
         return f"image {reference} has no variant for this node's platform ({words})"

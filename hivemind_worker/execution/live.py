@@ -44,6 +44,7 @@ class LiveLog:
         self.chunks: deque[Chunk] = deque()
         self.waiting_bytes = 0
         self.closed = False
+        self.keep: int | None = None
 
     def put(self, stream: Stream, data: bytes, end: int) -> None:
         """One chunk, whose bytes end at `end` of their stream. Never fails; waits ROOM_PATIENCE seconds at most."""
@@ -151,10 +152,8 @@ class Shipper:
         """Nothing more comes; what is queued still goes out."""
         with self._changed:
             live.closed = True
+            live.keep = keep
             self._leave(live)
-            if keep is not None and live.total > keep:
-                heapq.heappush(self._trims, (time.monotonic() + self._trim_after, live.task_id, keep))
-                self._changed.notify_all()
 
     def close(self, timeout: float) -> None:
         """End the thread, giving it `timeout` seconds to send what is queued."""
@@ -228,8 +227,13 @@ class Shipper:
             self._logs.trim(live.task_id, last - MAX_CHUNKS)
 
     def _leave(self, live: LiveLog) -> None:
-        if live.closed and not live.chunks and live in self._open:
-            self._open.remove(live)
+        """Forget a log that is closed and sent, and note when it is to be cut. Called with the lock held."""
+        if not live.closed or live.chunks or live not in self._open:
+            return
+        self._open.remove(live)
+        if live.keep is not None and live.total > live.keep:
+            heapq.heappush(self._trims, (time.monotonic() + self._trim_after, live.task_id, live.keep))
+            self._changed.notify_all()
 
     def _cut(self, task_id: str, keep: int) -> None:
         """Find the first chunk of the last `keep` bytes, and forget those before."""

@@ -218,9 +218,15 @@ class Runner:
     ) -> Ended:
         """Cause, evidence, usage. The engine is asked once more only where its word can matter."""
         info = pump.finish(self._settings.log_tail_bytes)
-        spec, found = prepared.job.assignment, None
+        spec, found, looks = prepared.job.assignment, None, 0
+
+        def look() -> Found | None:
+            nonlocal looks
+            looks += 1
+            return self._engine.inspect(launched.container)
+
         if left.code != 0 or launched.found is not None:
-            found = patiently(handle, lambda: self._engine.inspect(launched.container), started=True)
+            found = patiently(handle, look, started=True)
         wall = _wall(found) or left.at - started
         words = _last_words(prepared.workspace.log)
         facts = Facts(
@@ -235,7 +241,7 @@ class Runner:
             cpu_seconds=meter.reading.cpu_seconds,
             disk_used=disk.used,
             disk_cap=spec.requests.disk,
-            outage=left.outage,
+            outage=left.outage or looks > 1,  # an engine that shuts down ends its containers first
             rebooted=_rebooted(found),
             gone=left.gone or (left.code != 0 and (found is None or found.status in ("removing", "dead"))),
             requirements=read_marker(prepared.workspace.work),

@@ -157,7 +157,7 @@ def _host_config(
         "MemorySwap": request.memory,  # memory and swap together: no swap beyond the cap
         "OomKillDisable": False,
         "OomScoreAdj": OOM_SCORE,
-        "PidsLimit": request.pids,
+        "PidsLimit": max(request.pids, 2),  # the engine's init is one of them
         "ShmSize": min(SHM_BYTES, request.memory),
         "Ulimits": [{"Name": "core", "Soft": 0, "Hard": 0}],
         "Init": True,

@@ -9,6 +9,7 @@ from typing import Literal
 
 from hivemind_worker.domain.outcome import Cause
 from hivemind_worker.domain.resources import format_size
+from hivemind_worker.execution.text import one_line
 
 #: what we did to a container, if anything: the first reason stands
 Reason = Literal["stop", "timeout", "disk"]
@@ -110,7 +111,7 @@ def _requirements(facts: Facts) -> tuple[Cause, str] | None:
         if facts.network == "none"
         else "see the log for what pip tried"
     )
-    words = " ".join(facts.last_words.split())[-600:]
+    words = one_line(facts.last_words)
     return Cause.BUNDLE, f"requirements.txt cannot be installed ({remedy}); pip said: {words}"
 
 
@@ -129,7 +130,7 @@ def cannot_start(program: str, why: str) -> str:
     """The sentence for a program that the image cannot start."""
     shell = "; an image without a shell runs no .sh program and installs no requirements.txt"
     hint = shell if program.endswith("/sh") or program in ("sh", "bash") else ""
-    return f"{program!r} cannot be started in this image: {why}{hint}"
+    return f"{one_line(program)!r} cannot be started in this image: {one_line(why)}{hint}"
 
 
 def _own_end(facts: Facts) -> tuple[Cause, str]:

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from hivemind_worker.domain.errors import EngineUnavailable, JobRefused, SettingsError
 from hivemind_worker.domain.outcome import Cause
+from hivemind_worker.execution.text import one_line
 
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 _MAX_HEAD = 64 * 1024
@@ -34,7 +35,7 @@ class EngineRefused(JobRefused):
     cause = Cause.ENGINE
 
     def __init__(self, status: int, message: str) -> None:
-        super().__init__(f"the container engine refused: {message}")
+        super().__init__(f"the container engine refused: {one_line(message)}")
         self.status = status
         self.words = message
 

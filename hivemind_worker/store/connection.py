@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -62,30 +63,47 @@ def script_source(name: str) -> str:
     return library + "\n" + (folder / f"{name}.lua").read_text("utf-8")
 
 
+@cache
+def script_digest(name: str) -> str:
+    """The name that the server gives the script: sha1 of its text."""
+    return hashlib.sha1(script_source(name).encode(), usedforsecurity=False).hexdigest()
+
+
 class Scripts:
-    """Our scripts, registered on one client. Sent by digest; Redis learns a missing one on the fly."""
+    """Our scripts on one client, called by digest. A server that does not know one is taught it, then asked again.
+
+    redis-py's own Script does the same, but asks before every pipeline which scripts are known: one round trip more
+    for every assignment.
+    """
 
     def __init__(self, client: redis.Redis) -> None:
-        self._client = client
-        self._registered: dict[str, Any] = {}
+        self._client: Any = client
 
     def run(self, name: str, keys: Words, args: Words) -> Any:
         """Run one script. Raises StoreUnavailable."""
-        with named_faults():
-            return self._script(name)(keys=keys, args=args)
+        answer = self.run_many(name, [(keys, args)])[0]
+        if isinstance(answer, Exception):
+            with named_faults():
+                raise answer
+        return answer
 
     def run_many(self, name: str, calls: Sequence[tuple[Words, Words]]) -> list[Any]:
         """Run one script several times in one round trip. An item that failed is its exception."""
         with named_faults():
-            pipe = self._client.pipeline(transaction=False)
-            for keys, args in calls:
-                self._script(name)(keys=keys, args=args, client=pipe)
-            return list(pipe.execute(raise_on_error=False))
+            answers = self._pipeline(name, calls)
+            unknown = [i for i, answer in enumerate(answers) if isinstance(answer, redis.exceptions.NoScriptError)]
+            if unknown:
+                self._client.script_load(script_source(name))
+                for i, answer in zip(unknown, self._pipeline(name, [calls[i] for i in unknown]), strict=True):
+                    answers[i] = answer
+            return answers
 
-    def _script(self, name: str) -> Any:
-        if name not in self._registered:
-            self._registered[name] = self._client.register_script(script_source(name))
-        return self._registered[name]
+    def _pipeline(self, name: str, calls: Sequence[tuple[Words, Words]]) -> list[Any]:
+        digest = script_digest(name)
+        pipe = self._client.pipeline(transaction=False)
+        for keys, args in calls:
+            pipe.execute_command("EVALSHA", digest, len(keys), *keys, *args)
+        return list(pipe.execute(raise_on_error=False))
 
 
 def text(value: Any) -> str:

@@ -177,16 +177,21 @@ class Proxy:
             self._server = server
         threading.Thread(target=self._accept, args=(server,), daemon=True).start()
 
-    def cut(self) -> None:
-        """Break every connection and take no new one."""
+    def refuse(self) -> None:
+        """Take no new connection, as an engine does that shuts down."""
         with self._lock:
             server, self._server = self._server, None
-            pairs, self._pairs = self._pairs, set()
         if server is not None:
             self.path.unlink(missing_ok=True)
             with contextlib.suppress(OSError):
                 server.shutdown(socket.SHUT_RDWR)
             server.close()
+
+    def cut(self) -> None:
+        """Break every connection and take no new one."""
+        self.refuse()
+        with self._lock:
+            pairs, self._pairs = self._pairs, set()
         for one in pairs:
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)

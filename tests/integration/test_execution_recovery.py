@@ -134,6 +134,23 @@ def test_a_container_that_ends_while_the_engine_is_away_is_told_by_its_own_exit(
     handle.close()
 
 
+def test_an_engine_that_shuts_down_and_takes_the_container_along_is_not_the_jobs_fault(
+    shaky: Kit, proxy: Proxy
+) -> None:
+    job = shaky.job("sleep", "60")
+    handle = Handle()
+    body = shaky.start(job, handle)
+    proxy.refuse()
+    direct = Kit(shaky.settings.model_copy(update={"docker_host": None}), shaky.stores)
+    assert direct.engine.kill(f"hm-{job.task_id}-1", "SIGTERM")
+    until(lambda: direct.engine.inspect(f"hm-{job.task_id}-1").status == "exited", "its end")  # type: ignore[union-attr]
+    proxy.mend()
+    ended = body.result()
+    assert (ended.cause, ended.exit_code) == (Cause.ENGINE, 143)
+    assert "went away" in ended.evidence
+    handle.close()
+
+
 def test_a_detach_while_the_engine_is_away_returns_at_once(shaky: Kit, proxy: Proxy) -> None:
     job = shaky.job("sleep", "60")
     handle = Handle()

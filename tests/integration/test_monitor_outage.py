@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,51 +10,11 @@ import httpx
 import pytest
 
 from hivemind_worker.bootstrap import open_stores
-from hivemind_worker.domain.errors import StoreUnavailable
 from hivemind_worker.domain.job import State
 from hivemind_worker.settings import Settings, load_settings
-from tests.conftest import valkey_binary
+from tests.redis_server import OwnRedis
 from tests.serving import monitor_process, watching
 from tests.site import Site
-
-
-class OwnRedis:
-    """A server that a test may take away and bring back."""
-
-    def __init__(self, folder: Path) -> None:
-        self.url = f"unix://{folder}/own.sock"
-        self._folder = folder
-        self._child: subprocess.Popen[bytes] | None = None
-
-    def up(self) -> None:
-        """Start it, and wait until it answers."""
-        options = ["--port", "0", "--unixsocket", f"{self._folder}/own.sock", "--dir", str(self._folder)]
-        self._child = subprocess.Popen(
-            [str(valkey_binary()), *options, "--save", "", "--appendonly", "yes"], stdout=subprocess.DEVNULL
-        )
-        probe = open_stores(load_settings(state=self._folder, redis_url=self.url))
-        try:
-            for _ in range(200):
-                try:
-                    probe.ledger.now_ms()
-                    return
-                except StoreUnavailable:
-                    threading.Event().wait(0.05)
-            pytest.fail("the server did not come up")
-        finally:
-            probe.close()
-
-    def signal(self, number: signal.Signals) -> None:
-        """Freeze it or thaw it."""
-        assert self._child is not None
-        self._child.send_signal(number)
-
-    def down(self) -> None:
-        """Take it away."""
-        if self._child is not None:
-            self._child.kill()
-            self._child.wait(10)
-            self._child = None
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import { find } from "/static/dom.js";
 import { t } from "/static/words.js";
 
 const RETRY_MS = 2000;
+const BURST_MS = 1000;
 
 function show(reason) {
   const banner = find("banner");
@@ -16,12 +17,13 @@ function show(reason) {
 
 /**
  * Load, then listen. `load` fetches what the page shows and is called again whenever something may have been missed;
- * `handlers` maps an event's name to what to do with its data.
+ * `handlers` maps an event's name to what to do with its data. Returns what loads anew.
  */
 export function follow(load, handlers) {
   let source = null;
   let timer = 0;
   let loading = null;
+  let burst = 0;
 
   async function reload() {
     try {
@@ -32,6 +34,14 @@ export function follow(load, handlers) {
       clearTimeout(timer);
       timer = setTimeout(reload, RETRY_MS);
     }
+  }
+
+  /** While more changes come than the feed tells one by one, once a second is live enough. */
+  function reloadSoon() {
+    burst ||= setTimeout(() => {
+      burst = 0;
+      reload();
+    }, BURST_MS);
   }
 
   function open() {
@@ -53,7 +63,7 @@ export function follow(load, handlers) {
     for (const [name, handle] of Object.entries(handlers)) {
       source.addEventListener(name, (event) => {
         const data = JSON.parse(event.data);
-        if (data.reload) reload();
+        if (data.reload) reloadSoon();
         else handle(data);
       });
     }
@@ -70,4 +80,5 @@ export function follow(load, handlers) {
   addEventListener("pagehide", close);
   addEventListener("pageshow", open);
   open();
+  return reload;
 }

@@ -1,7 +1,7 @@
 // /tasks: every job on record, by state and owner, page by page.
 
 import { get } from "/static/api.js";
-import { find } from "/static/dom.js";
+import { failed, find } from "/static/dom.js";
 import { JobTable, byAge } from "/static/jobs.js";
 import { follow } from "/static/live.js";
 
@@ -38,19 +38,23 @@ async function load() {
 }
 
 more.addEventListener("click", async () => {
-  const page = await query(next);
-  table.put(page.tasks);
-  turned(page);
+  try {
+    const page = await query(next);
+    table.put(page.tasks);
+    turned(page);
+  } catch (error) {
+    failed(error);
+  }
 });
+
+const reload = follow(load, { tasks: ({ tasks }) => table.put(tasks) });
 
 function filter() {
   const wanted = new URLSearchParams();
   if (state.value) wanted.set("state", state.value);
   if (owner.value) wanted.set("owner", owner.value);
   history.replaceState(null, "", wanted.size ? `?${wanted}` : location.pathname);
-  load();
+  reload();
 }
 state.addEventListener("change", filter);
 owner.addEventListener("change", filter);
-
-follow(load, { tasks: ({ tasks }) => table.put(tasks) });

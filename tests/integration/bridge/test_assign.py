@@ -88,9 +88,7 @@ def test_the_same_assignment_again_is_the_same_job(bridge: Client) -> None:
 
 
 @pytest.mark.parametrize("other", [{"command": ["false"]}, {"secrets": {"KEY": "two"}}, {"priority": 9}])
-def test_another_assignment_under_a_taken_id_is_refused(
-    bridge: Client, stores: Stores, other: dict[str, Any]
-) -> None:
+def test_another_assignment_under_a_taken_id_is_refused(bridge: Client, stores: Stores, other: dict[str, Any]) -> None:
     asked = {"task_id": "t1", "image": "busybox", "command": ["true"], "secrets": {"KEY": "one"}}
     bridge.assign(asked)
     with refused("ALREADY_EXISTS", says="t1"):
@@ -136,9 +134,7 @@ def test_one_of_many_callers_with_the_same_id_creates_the_job(bridge: Client, st
     assert stores.jobs.counts() == {"waiting": 1, "active": 1, "known": 1}
 
 
-def test_a_secret_is_nowhere_in_the_clear(
-    bridge: Client, stores: Stores, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_secret_is_nowhere_in_the_clear(bridge: Client, stores: Stores, caplog: pytest.LogCaptureFixture) -> None:
     bridge.assign({"task_id": "t1", "secrets": {"TOKEN": "hunter2hunter2"}})
     for key in stores.redis.keys("*"):
         assert b"hunter2" not in stores.redis.dump(key)

@@ -84,8 +84,10 @@ def test_a_job_that_left_no_artifact_says_why(bridge: Client, site: Site, tmp_pa
         bridge.download("t1", tmp_path / "out.zip")
 
 
-def test_an_artifact_that_was_swept_is_not_found(bridge: Client, stores: Stores, content: bytes, tmp_path: Path) -> None:
-    stores.artifacts.sweep(older_than=-1, in_use=frozenset())
+def test_an_artifact_that_was_swept_is_not_found(
+    bridge: Client, stores: Stores, content: bytes, tmp_path: Path
+) -> None:
+    stores.artifacts.sweep(older_than=-1, in_use=frozenset)
     with refused("NOT_FOUND"):
         bridge.download("t1", tmp_path / "out.zip")
 

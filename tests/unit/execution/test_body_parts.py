@@ -14,7 +14,6 @@ from hivemind_worker.execution.handle import Detached, Handle, StoppedEarly
 from hivemind_worker.execution.patience import patiently
 from hivemind_worker.execution.requirements import asks_for_packages, read_marker, wrap
 
-
 # --- the handle ---------------------------------------------------------------------------------------------
 
 

@@ -90,8 +90,7 @@ def test_what_is_kept_and_what_is_dropped_add_up(pieces: Parts, cap: int) -> Non
 def test_alternating_single_bytes_cost_a_bounded_number_of_pieces() -> None:
     sink = Sink()
     log = CappedLog(sink.take, cap=800_000)
-    fill(log, [(OUT, b"x" * 700_000)])
-    fill(log, [(OUT if n % 2 else ERR, b"y") for n in range(3 * MAX_PIECES)])
+    fill(log, [(OUT, b"x" * 700_000), *((OUT if n % 2 else ERR, b"y") for n in range(3 * MAX_PIECES))])
     log.finish(sink.gone)
     assert len(sink.pieces) <= MAX_PIECES + 1
     assert log.dropped == 2 * MAX_PIECES
@@ -124,9 +123,6 @@ def test_a_replay_from_the_first_byte_yields_only_what_is_new(before: Parts, aft
 
 
 def test_a_replay_that_lost_its_beginning_is_noticed_where_it_does_not_line_up() -> None:
-    taken = Taken({OUT: 100}, {OUT: b"the last chunk before"})
-    assert bytes(taken.new(OUT, memoryview(b"x" * 79))) == b"x" * 79
-    taken.rewind()
     taken = Taken({OUT: 100}, {OUT: b"the last chunk before"})
     taken.rewind()
     assert bytes(taken.new(OUT, memoryview(b"n" * 120))) == b"n" * 120

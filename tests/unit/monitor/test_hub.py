@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
 from hivemind_worker.monitor.errors import TooManyWatchers
-from hivemind_worker.monitor.hub import BACKLOG, MAX_WATCHERS, Batch, Hub
+from hivemind_worker.monitor.hub import BACKLOG, MAX_WATCHERS, Batch, Hub, Watcher
+from hivemind_worker.monitor.sse import EventStream
 
 
 def test_a_watcher_that_does_not_read_is_dropped_and_the_others_are_not() -> None:
@@ -94,5 +97,69 @@ def test_the_feed_is_called_for_when_somebody_comes_and_knows_when_nobody_is_lef
         assert not hub.watched
         assert not hub.follows("t1")
         assert calls == ["wanted", "wanted"]
+
+    asyncio.run(run())
+
+
+SCOPE = {"type": "http", "asgi": {"spec_version": "2.3"}}
+
+
+async def frames(watcher: Watcher) -> AsyncIterator[bytes]:
+    """Every batch, until the watcher is closed."""
+    yield b"hello"
+    while not watcher.closed:
+        batch = await watcher.next(60)
+        if batch is not None:
+            yield batch.frames
+
+
+def test_a_stream_whose_write_is_stuck_is_given_up_once_its_client_lags_too_far() -> None:
+    async def run() -> None:
+        hub, stuck = Hub(lambda: None), asyncio.Event()
+
+        async def never() -> Any:
+            await asyncio.Event().wait()
+
+        async def send(message: Any) -> None:
+            if message.get("body"):
+                stuck.set()
+                await asyncio.Event().wait()
+
+        response = asyncio.create_task(EventStream(hub.watch(), frames)(SCOPE, never, send))
+        await stuck.wait()
+        for _ in range(BACKLOG + 1):
+            hub.deliver(Batch(frames=b"more"))
+        await asyncio.wait_for(response, 5)
+        assert not hub.watched
+
+    asyncio.run(run())
+
+
+def test_a_stream_whose_client_hangs_up_ends_and_one_that_is_closed_ends_in_order() -> None:
+    async def run() -> None:
+        hub, gone, heard = Hub(lambda: None), asyncio.Event(), asyncio.Event()
+        sent: list[Any] = []
+
+        async def receive() -> Any:
+            await gone.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+            if message.get("body"):
+                heard.set()
+
+        one = asyncio.create_task(EventStream(hub.watch(), frames)(SCOPE, receive, send))
+        await heard.wait()
+        gone.set()
+        await asyncio.wait_for(one, 5)
+        assert sent[-1].get("more_body")
+        gone.clear()
+        heard.clear()
+        two = asyncio.create_task(EventStream(hub.watch(), frames)(SCOPE, receive, send))
+        await heard.wait()
+        hub.close()
+        await asyncio.wait_for(two, 5)
+        assert sent[-1] == {"type": "http.response.body", "body": b"", "more_body": False}
 
     asyncio.run(run())

@@ -1,0 +1,147 @@
+"""The live tail on a real Redis that hangs, comes back and forgets; and the janitor on real containers."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from hivemind_worker.bootstrap import Stores
+from hivemind_worker.execution import live
+from hivemind_worker.execution.handle import Handle
+from hivemind_worker.execution.janitor import MIN_AGE, Janitor
+from hivemind_worker.execution.live import Shipper
+from hivemind_worker.settings import Settings
+from hivemind_worker.store.connection import connect
+from hivemind_worker.store.logs import LogStore, Stream
+
+from .execution_kit import Kit, until
+
+
+@pytest.fixture
+def kit(settings: Settings, stores: Stores) -> Iterator[Kit]:
+    made = Kit(settings, stores)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def quick(settings: Settings, stores: Stores) -> Iterator[LogStore]:
+    """A log store that finds out soon that Redis hangs."""
+    client = connect(settings.redis, timeout=0.2)
+    yield LogStore(client, stores.keys)
+    client.close()
+
+
+@contextmanager
+def hung(stores: Stores) -> Iterator[None]:
+    """Redis takes connections and answers nothing."""
+    pid = int(stores.redis.info("server")["process_id"])
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def fed(shipper: Shipper, sizes: list[int]) -> live.LiveLog:
+    made, end = shipper.open("t1", 1, None), 0
+    for size in sizes:
+        end += size
+        made.put(Stream.STDOUT, b"x" * size, end)
+    return made
+
+
+# --- the live tail ------------------------------------------------------------------------------------------
+
+
+def test_what_redis_could_not_take_in_an_outage_is_one_marked_gap(
+    stores: Stores, quick: LogStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "BOUND", 100_000)
+    monkeypatch.setattr(live, "ROOM_PATIENCE", 0.05)
+    shipper = Shipper(quick)
+    with hung(stores):
+        made = fed(shipper, [30_000] * 10)
+        assert not made.flush(0.1)
+    until(lambda: made.flush(5.0), "redis has it all")
+    made.put(Stream.STDOUT, b"after", 300_005)
+    until(lambda: made.flush(5.0), "redis has it all")
+    found = stores.logs.read("t1", 0, count=100)
+    kept = sum(len(chunk.data) for chunk in found if chunk.stream is Stream.STDOUT) - 5
+    gaps = [chunk.data.decode() for chunk in found if chunk.stream is Stream.NOTICE]
+    assert 0 < kept <= 100_000
+    assert gaps == [f"[hivemind] {300_000 - kept} bytes of output are missing here: Redis was away\n"]
+    assert [chunk.number for chunk in found] == list(range(1, len(found) + 1))
+    assert (found[-1].data, found[-1].stdout_end) == (b"after", 300_005)
+    shipper.close(5.0)
+
+
+def test_a_long_log_is_cut_to_its_tail_after_the_end_and_a_short_one_is_not(stores: Stores) -> None:
+    shipper = Shipper(stores.logs, trim_after=0.0)
+    long, short = fed(shipper, [1000] * 20), shipper.open("t2", 1, None)
+    short.put(Stream.STDOUT, b"x" * 3000, 3000)
+    long.close(3000)
+    short.close(3000)
+    until(lambda: len(stores.logs.read("t1", 0, count=100)) == 3, "the cut")
+    assert [chunk.number for chunk in stores.logs.read("t1", 0)] == [18, 19, 20]
+    shipper.close(5.0)
+    assert len(stores.logs.read("t2", 0)) == 1
+
+
+def test_a_log_of_very_many_chunks_is_bounded_while_its_job_runs(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "MAX_CHUNKS", 100)
+    monkeypatch.setattr(live, "CHECK_EVERY", 50)
+    shipper = Shipper(stores.logs)
+    made = fed(shipper, [1] * 1000)
+    assert made.flush(20.0)
+    shipper.close(5.0)
+    assert 100 <= len(stores.logs.read("t1", 0, count=1000)) <= 100 + 50 + live.BATCH_CHUNKS
+
+
+def test_a_shipper_that_is_closed_has_sent_what_was_queued(stores: Stores) -> None:
+    shipper = Shipper(stores.logs)
+    fed(shipper, [10] * 50)
+    shipper.close(20.0)
+    assert sum(len(chunk.data) for chunk in stores.logs.read("t1", 0, count=100)) == 500
+
+
+def test_a_shipper_ends_although_redis_hangs(stores: Stores, quick: LogStore) -> None:
+    shipper = Shipper(quick)
+    with hung(stores):
+        made = fed(shipper, [10])
+        made.close(None)
+        shipper.close(10.0)
+    assert made.chunks
+
+
+# --- the janitor --------------------------------------------------------------------------------------------
+
+
+def test_the_janitor_removes_what_has_no_row_and_nothing_else(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = [kit.job("sleep", "60") for _ in range(2)]
+    handles = [Handle() for _ in jobs]
+    bodies = [kit.start(job, handle) for job, handle in zip(jobs, handles, strict=True)]
+    for handle in handles:
+        handle.detach()
+    for body in bodies:
+        body.join()
+    site = kit.stores.ledger.site_id
+    janitor = Janitor(kit.engine, kit.settings, site_id=site, node="n1")
+    other = Janitor(kit.engine, kit.settings, site_id=site, node="n2")
+    everything = kit.leftovers()
+    janitor.sweep(frozenset())
+    assert sorted(kit.leftovers()) == sorted(everything), "all of it is young"
+    monkeypatch.setattr("hivemind_worker.execution.janitor.MIN_AGE", MIN_AGE - 1000)
+    live_row = frozenset({(jobs[0].task_id, 1)})
+    other.sweep(live_row)
+    assert f"hm-{jobs[1].task_id}-1" in kit.leftovers()
+    janitor.sweep(live_row)
+    assert sorted(kit.leftovers()) == sorted([f"hm-{jobs[0].task_id}-1", f"{jobs[0].task_id}-1"])
+    for handle in handles:
+        handle.close()

@@ -1,0 +1,99 @@
+"""Plain data to messages and back: what a home view says, the wire says too."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.call_error import CallError
+from bridge.messages import assignment_fields, node_message, task_message
+from bridge.plain import assignment_message, plain
+from hivemind_worker.domain.job import State, Times, WaitingInfo, view
+from hivemind_worker.domain.node import Gpu, node_view
+from hivemind_worker.domain.outcome import BlobRef, Cause, LogInfo, Outcome, Usage
+from tests.builders import assignment, job, node, row
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+BYTES = st.integers(min_value=0, max_value=2**63 - 1)
+WHEN = st.integers(min_value=0, max_value=4_000_000_000_000)
+
+
+@given(
+    created=WHEN, started=st.none() | WHEN, text=TEXT, words=st.lists(TEXT, max_size=3),
+    cause=st.sampled_from(Cause), code=st.none() | st.integers(min_value=-255, max_value=255), size=BYTES,
+    seconds=st.floats(min_value=0, max_value=1e12), kept=st.booleans(),
+)  # fmt: skip
+def test_a_job_with_an_outcome_survives_the_wire(
+    created: int, started: int | None, text: str, words: list[str], cause: Cause, code: int | None, size: int,
+    seconds: float, kept: bool,
+) -> None:  # fmt: skip
+    outcome = Outcome(
+        cause=cause, exit_code=code, evidence=f"seen: {text}", usage=Usage(cpu_seconds=seconds, memory_peak=size),
+        artifact=BlobRef(sha256="a" * 64, size=size) if kept else None, log=LogInfo(bytes=size, truncated=kept),
+    )  # fmt: skip
+    spec = assignment(command=tuple(word.replace("\0", "") or "x" for word in words))
+    ended = job(
+        state=State(outcome.state), assignment=spec, attempt=1, node="n1", worker="w1", outcome=outcome,
+        times=Times(created=created, started=started),
+    )  # fmt: skip
+    shown = view(ended)
+    assert plain(task_message(shown)) == shown
+
+
+@pytest.mark.parametrize(
+    "info", [None, WaitingInfo(reason="because"), WaitingInfo(reason="because", position=1, eta_seconds=0.0)]
+)
+def test_a_waiting_job_survives_the_wire(info: WaitingInfo | None) -> None:
+    shown = view(job(), info)
+    assert plain(task_message(shown)) == shown
+
+
+def test_a_node_survives_the_wire() -> None:
+    shown = node_view(node(gpus=(Gpu(uuid="g", name="A card", memory=2**36),)), [row()], 3)
+    assert plain(node_message(shown)) == shown
+
+
+def test_a_field_that_the_message_lacks_is_an_error_and_not_lost() -> None:
+    with pytest.raises(ValueError, match="surprise"):
+        task_message(view(job()) | {"surprise": 1})
+
+
+def test_a_zero_that_was_sent_is_told_from_nothing_sent() -> None:
+    fields, _ = assignment_fields(assignment_message({"task_id": "t", "requests": {"gpus": 0, "cpu": None}}))
+    assert fields["requests"] == {"gpus": 0}
+    assert "priority" not in fields
+    fields, _ = assignment_fields(assignment_message({"task_id": "t", "priority": 0, "timeout_seconds": 0.0}))
+    assert (fields["priority"], fields["timeout_seconds"]) == (0, 0.0)
+
+
+def test_secrets_travel_beside_the_fields() -> None:
+    fields, secrets = assignment_fields(assignment_message({"task_id": "t", "env": {"A": "1"}, "secrets": {"B": "2"}}))
+    assert (fields["env"], secrets) == ({"A": "1"}, {"B": "2"})
+    assert "secrets" not in fields
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"surprise": 1}, "surprise"),
+    ({"task_id": 7}, "task_id"),
+    ({"command": "not a list"}, "command"),
+    ({"priority": "high"}, "priority"),
+    ({"priority": 2**40}, "priority"),
+    ({"retries": 1.5}, "retries"),
+    ({"env": {"A": 1}}, "env"),
+    ({"requests": {"memory": 2**70}}, "requests"),
+    ({"requests": {"memory": math.nan}}, "requests"),
+    ({"requests": {"surprise": 1}}, "requests"),
+    ({"requests": "lots"}, "requests"),
+    ({"owner": "\ud800"}, "owner"),
+]
+
+
+@pytest.mark.parametrize(("fields", "field"), WRONG)
+def test_a_field_of_the_wrong_kind_is_named_before_anything_is_sent(fields: dict[str, Any], field: str) -> None:
+    with pytest.raises(CallError) as caught:
+        assignment_message({"task_id": "t"} | fields)
+    assert (caught.value.code, caught.value.field) == ("INVALID_ARGUMENT", field)
