@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 import redis
 import structlog
 
-from bridge.status import Leaving
 from hivemind_worker.store.connection import named_faults
 from hivemind_worker.store.keys import Keys
 from hivemind_worker.store.wakeups import Ear
@@ -31,7 +30,6 @@ class Follower:
     def __init__(self) -> None:
         self._woken = asyncio.Event()
         self._state_changed = False
-        self.leaving = False
 
     def wake(self, *, state: bool) -> None:
         """Something happened: to the job's record, or only to its log."""
@@ -44,15 +42,13 @@ class Follower:
         return changed
 
     async def wait(self) -> None:
-        """Return at the next word, or after SAFETY seconds. Raises Leaving once the bridge stops."""
+        """Return at the next word, or after SAFETY seconds."""
         try:
             async with asyncio.timeout(SAFETY):
                 await self._woken.wait()
         except TimeoutError:
             self._state_changed = True
         self._woken.clear()
-        if self.leaving:
-            raise Leaving
 
 
 class Changes:
@@ -67,7 +63,6 @@ class Changes:
         self._followers: dict[str, set[Follower]] = {}
         self._followed = threading.Event()
         self._stop = threading.Event()
-        self._leaving = False
         self._thread = threading.Thread(target=self._run, name="changes", daemon=True)
 
     def start(self) -> None:
@@ -77,8 +72,6 @@ class Changes:
     @contextlib.contextmanager
     def follow(self, task_id: str) -> Iterator[Follower]:
         """Hear of a job's changes. Enter before reading the job, then nothing is missed."""
-        if self._leaving:
-            raise Leaving
         follower = Follower()
         self._followers.setdefault(task_id, set()).add(follower)
         self._followed.set()
@@ -92,23 +85,11 @@ class Changes:
             if not self._followers:
                 self._followed.clear()
 
-    def leave(self) -> None:
-        """Send every follower away: the bridge stops."""
-        self._leaving = True
-        self._end()
-        for group in list(self._followers.values()):
-            for follower in group:
-                follower.leaving = True
-                follower.wake(state=True)
-
     def stop(self, timeout: float) -> None:
         """End the thread; wait for that so many seconds."""
-        self._end()
-        self._thread.join(timeout)
-
-    def _end(self) -> None:
         self._stop.set()
         self._followed.set()
+        self._thread.join(timeout)
 
     # --- the thread ---------------------------------------------------------------------------------
 

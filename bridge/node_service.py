@@ -16,7 +16,7 @@ from hivemind_worker.domain.node import NodeState
 
 
 class NodeControlService:
-    """The RPCs. They raise the house's errors; `status.Guarded` turns those into the wire's."""
+    """The RPCs. They raise the house's errors; `guard.Guard` turns those into the wire's."""
 
     def __init__(self, stores: Stores, quick: Executor) -> None:
         self._ledger = stores.ledger

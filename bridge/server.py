@@ -15,9 +15,9 @@ from grpc_reflection.v1alpha import reflection
 
 from bridge.changes import Changes
 from bridge.flower_feed import FlowerFeed
+from bridge.guard import Guard
 from bridge.node_service import NodeControlService
 from bridge.options import MAX_CALLS, endpoint, server_options
-from bridge.status import Guarded
 from bridge.task_service import TaskService
 from bridge.wire.hivemind.v1 import node_pb2, node_pb2_grpc, task_pb2, task_pb2_grpc
 from hivemind_worker.bootstrap import Stores
@@ -50,9 +50,9 @@ class Bridge:
         self._telling: set[asyncio.Task[None]] = set()
         self._store_known = asyncio.Event()
         self._server = grpc.aio.server(options=server_options(), maximum_concurrent_rpcs=MAX_CALLS)
-        guarded = Guarded(self._server)
-        task_pb2_grpc.add_TaskServiceServicer_to_server(self._tasks, guarded)
-        node_pb2_grpc.add_NodeControlServiceServicer_to_server(NodeControlService(stores, self._quick), guarded)
+        self._guard = Guard(self._server)
+        task_pb2_grpc.add_TaskServiceServicer_to_server(self._tasks, self._guard)
+        node_pb2_grpc.add_NodeControlServiceServicer_to_server(NodeControlService(stores, self._quick), self._guard)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
 
@@ -65,7 +65,7 @@ class Bridge:
         self._tasks.start()
         self._changes.start()
         if self._feed is not None:
-            self._feed.start()
+            await asyncio.get_running_loop().run_in_executor(self._quick, self._feed.start)
         with contextlib.suppress(TimeoutError):  # so that whoever reads that it is ready finds its health known
             await asyncio.wait_for(self._store_known.wait(), _FIRST_WORD)
         await self._server.start()
@@ -79,10 +79,10 @@ class Bridge:
         return bound
 
     async def stop(self) -> None:
-        """Tell followers to come back later, let calls end, give everything back; within 2 s."""
+        """Tell streams to come back later, let calls end, give everything back; within 2 s."""
         deadline = time.monotonic() + _STOP
         await self._health.enter_graceful_shutdown()
-        self._changes.leave()
+        self._guard.leave()
         await self._server.stop(_GRACE)
         stops = [self._tasks.stop, self._changes.stop, *([self._feed.stop] if self._feed else [])]
         for stop in stops:

@@ -1,17 +1,14 @@
-"""Errors as the wire says them: one table from ours to gRPC's codes, and one guard for every RPC."""
+"""Errors as the wire says them: one table from ours to gRPC's codes, with the field to blame beside it."""
 
 from __future__ import annotations
 
 import errno
-from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 from uuid import uuid4
 
 import grpc
 import structlog
 from google.protobuf import any_pb2
-from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
 from hivemind_worker.domain.errors import (
@@ -114,87 +111,3 @@ def _short(message: str) -> str:
 
 def _field(name: str) -> str:
     return _short(name)[:_MOST_FIELD]
-
-
-class Guarded:
-    """Stands for the server while services are added, and puts a guard around each of their RPCs.
-
-    Whatever is raised leaves as a status of the contract's list, never as UNKNOWN. The guard parses the requests too,
-    because a message that does not parse would else leave as UNKNOWN with Python's text. An interceptor would do the
-    same work, but once more for every call.
-    """
-
-    def __init__(self, server: grpc.aio.Server) -> None:
-        self._server = server
-
-    def add_generic_rpc_handlers(self, handlers: object) -> None:
-        """Called by generated code; the next call brings the same handlers by name."""
-
-    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
-        """Called by generated code: one service's methods."""
-        guarded = {name: _guard(handler) for name, handler in handlers.items()}
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, guarded),))
-
-
-def _guard(handler: Any) -> Any:
-    parse = handler.request_deserializer
-    if handler.unary_unary:
-        guarded = {"unary_unary": _single(handler.unary_unary, parse)}
-    elif handler.unary_stream:
-        guarded = {"unary_stream": _stream(handler.unary_stream, parse)}
-    else:
-        guarded = {"stream_unary": _upload(handler.stream_unary, parse)}
-    return handler._replace(request_deserializer=None, **guarded)
-
-
-def _parsed(parse: Callable[[bytes], Any], raw: bytes) -> Any:
-    try:
-        return parse(raw)
-    except DecodeError:
-        raise InvalidField("request", "is not a message of this call, or holds text that is not UTF-8") from None
-
-
-async def _refuse(context: Any, error: Exception) -> None:
-    answer = refusal(error)
-    await context.abort(answer.code, answer.message, answer.trailers())
-
-
-def _single(behaviour: Callable[..., Any], parse: Callable[[bytes], Any]) -> Callable[..., Any]:
-    async def call(raw: bytes, context: Any) -> Any:
-        try:
-            return await behaviour(_parsed(parse, raw), context)
-        except grpc.aio.AbortError:
-            raise
-        except Exception as error:  # noqa: BLE001 - the border: every error becomes a status here
-            await _refuse(context, error)
-
-    return call
-
-
-def _upload(behaviour: Callable[..., Any], parse: Callable[[bytes], Any]) -> Callable[..., Any]:
-    async def messages(raw: AsyncIterator[bytes]) -> AsyncIterator[Any]:
-        async for item in raw:
-            yield _parsed(parse, item)
-
-    async def call(raw: AsyncIterator[bytes], context: Any) -> Any:
-        try:
-            return await behaviour(messages(raw), context)
-        except grpc.aio.AbortError:
-            raise
-        except Exception as error:  # noqa: BLE001 - the border: every error becomes a status here
-            await _refuse(context, error)
-
-    return call
-
-
-def _stream(behaviour: Callable[..., Any], parse: Callable[[bytes], Any]) -> Callable[..., Any]:
-    async def call(raw: bytes, context: Any) -> AsyncIterator[Any]:
-        try:
-            async for message in behaviour(_parsed(parse, raw), context):
-                yield message
-        except grpc.aio.AbortError:
-            raise
-        except Exception as error:  # noqa: BLE001 - the border: every error becomes a status here
-            await _refuse(context, error)
-
-    return call

@@ -42,7 +42,7 @@ _Accepted = tuple[Created, State]
 
 
 class TaskService:
-    """The RPCs. They raise the house's errors; `status.Guarded` turns those into the wire's."""
+    """The RPCs. They raise the house's errors; `guard.Guard` turns those into the wire's."""
 
     def __init__(
         self,

@@ -3,6 +3,7 @@
 The kernel's files vanish some 20 ms after the container's last process (measured: Docker 20.10, cgroup v1), so the
 meter holds a pidfd on the container's init, which tells of its end at once. A program of 0.3 s, and even `true`, is
 read completely that way. The CPU time includes about 20 ms that the engine's own start-up spends inside the cgroup.
+cgroup v1 does not say whose cached pages are written out, so there `block_write` counts direct writes only.
 Where this machine's /proc does not show the container (a worker in a container without `pid: host`), the last
 reading before the end stands, and network bytes stay 0.
 """

@@ -26,6 +26,8 @@ log = structlog.get_logger()
 EOF_PATIENCE = 1.0
 #: seconds of silence after the exit until the rest of the output is fetched from the engine's own copy instead
 DRAIN_PATIENCE = 5.0
+#: readings of the engine's copy that fell silent, until the job ends without it
+COPY_TRIES = 5
 #: seconds between attempts to kill what does not die
 KILL_AGAIN = 10.0
 #: seconds until an end is enforced again on a container that, says the engine, does not run
@@ -83,6 +85,8 @@ class Watch:
         self._kill_at = NEVER
         self._idle_until = 0.0
         self._outage = False
+        self._mute = False
+        self._copies = 0
         self._backoff = Backoff(handle)
 
     def run(self) -> Exit:
@@ -123,10 +127,10 @@ class Watch:
             self._said = b""
             self._wait = self._engine.wait(self._container)
             self._backoff = Backoff(self._handle)
-        if self._output is None and self._output_ended == NEVER:
+        if self._output is None and self._output_ended == NEVER and not self._mute:
             self._live = False
             self._pump.rewind()
-            self._output = self._engine.logs(self._container, follow=True)
+            self._output = self._copy(follow=True)
 
     def _turn(self) -> None:
         """Wait for whatever comes first, and deal with it. Raises EngineUnavailable, Detached."""
@@ -158,8 +162,12 @@ class Watch:
         return {number for number, _ in poll.poll(timeout)}
 
     def _next_due(self) -> float:
-        acted = self._reason is not None
-        limits = self._kill_at if acted else min(self._limits.deadline, self._disk.due)
+        if self._reason is not None:
+            limits = self._kill_at
+        elif self._handle.stop_requested is not None:
+            limits = 0.0  # it may have been taken in before this watch began
+        else:
+            limits = min(self._limits.deadline, self._disk.due)
         return min(
             max(limits, self._idle_until),
             NEVER if self._pump.due is None else self._pump.due,
@@ -229,7 +237,7 @@ class Watch:
             complete = self._drain(self._output)
         if not complete:
             patiently(self._handle, self._replay, started=True)
-            if self._pump.behind:
+            if self._pump.behind and not self._mute:
                 patiently(self._handle, self._replay_all, started=True)
 
     def _replay(self) -> None:
@@ -241,17 +249,29 @@ class Watch:
         self._read_copy()
 
     def _read_copy(self) -> None:
-        """Raises EngineUnavailable."""
-        try:
-            copy = self._engine.logs(self._container, follow=False)
-        except EngineRefused as refused:
-            log.warning("the engine's copy of the output is not to be had", why=refused.words)
+        """Raises EngineUnavailable, but not for ever: the job's end must not hang on its log."""
+        copy = None if self._mute else self._copy(follow=False)
+        if copy is None:
             return
+        self._copies += 1
         try:
             if not self._drain(copy):
-                raise EngineUnavailable("the engine's copy of the output does not come")
+                if self._copies < COPY_TRIES:
+                    raise EngineUnavailable("the engine's copy of the output does not come")
+                log.warning("output incomplete: the engine's copy does not come", container=self._container[:12])
         finally:
             copy.close()
+
+    def _copy(self, *, follow: bool) -> EngineStream | None:
+        """The engine's copy of the output; None: it keeps none, so what was read is all there is."""
+        try:
+            return self._engine.logs(self._container, follow=follow)
+        except EngineRefused as refused:
+            if refused.status == 404:
+                raise
+            log.warning("the engine's copy of the output is not to be had", why=refused.words)
+            self._mute = True
+            return None
 
     def _drain(self, stream: EngineStream) -> bool:
         """Read to the end; False when it fell silent or broke. Raises Detached."""

@@ -123,9 +123,8 @@ class Feed:
 
     def _begin(self) -> None:
         newest = self._stores.events.last_id()
-        if not self._cursor:
-            self._cursor = newest
-        elif order(newest) < order(self._cursor):  # Redis came back without what it had told
+        self._cursor = self._cursor or min(self._hub.since(), key=order, default=newest)
+        if order(newest) < order(self._cursor):  # Redis came back without what it had told
             self._cursor = newest
             self._send(frame("resync", {}))
         self._say("store", frame("store", {"state": "up"}))

@@ -26,7 +26,9 @@ class Batch:
 class Watcher:
     """One client of the event stream. `dropped` is set when it lags too far or the hub closes for good."""
 
-    def __init__(self) -> None:
+    def __init__(self, since: str) -> None:
+        #: the newest event before it came, '' if unknown: a feed that starts for it starts there
+        self.since = since
         self.dropped = asyncio.Event()
         self.closed = False
         self._batches: deque[Batch] = deque()
@@ -100,6 +102,10 @@ class Hub:
         """Whether anybody watches. Read from the feed's thread too."""
         return bool(self._watchers or self._followers)
 
+    def since(self) -> list[str]:
+        """The events before which the watchers came. Read from the feed's thread too."""
+        return [watcher.since for watcher in tuple(self._watchers) if watcher.since]
+
     def follows(self, task_id: str) -> bool:
         """Whether anybody follows this job's log. Read from the feed's thread too."""
         return task_id in self._followers
@@ -117,10 +123,10 @@ class Hub:
                 follower.touch()
 
     @contextmanager
-    def watch(self) -> Iterator[Watcher]:
-        """Take part in the event stream."""
+    def watch(self, since: str = "") -> Iterator[Watcher]:
+        """Take part in the event stream, from an event on that was the newest a moment ago."""
         self._admit()
-        watcher = Watcher()
+        watcher = Watcher(since)
         self._watchers.add(watcher)
         self._on_watched()
         try:

@@ -134,6 +134,13 @@ def test_a_watcher_is_told_of_every_change_with_the_job_as_it_is(url: str, site:
         assert told["tasks"][-1] == httpx.get(f"{url}/api/tasks/t1").json()
 
 
+def test_a_watcher_misses_nothing_that_happens_while_the_feed_wakes_up_for_it(url: str, site: Site) -> None:
+    for number in range(10):
+        with watching(url, "/api/events") as events:
+            site.submit(f"t{number}")
+            events.until("state", task_id=f"t{number}")
+
+
 def test_a_watcher_that_comes_back_is_told_what_it_missed_once(url: str, site: Site) -> None:
     with watching(url, "/api/events") as events:
         events.until("nodes")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Annotated
 
-from anyio import to_thread
+from anyio import move_on_after, to_thread
 from fastapi import APIRouter, Header, Query
 from fastapi.responses import JSONResponse, Response
 
-from hivemind_worker.domain.errors import InvalidField
+from hivemind_worker.domain.errors import InvalidField, StoreUnavailable
 from hivemind_worker.monitor.context import Monitor, TheMonitor
 from hivemind_worker.monitor.feed import MAX_EVENTS, event_view, order, state_frame
 from hivemind_worker.monitor.hub import Watcher
@@ -18,6 +19,9 @@ from hivemind_worker.monitor.schemas import Changes
 from hivemind_worker.monitor.sse import HEARTBEAT, KEEPALIVE, EventStream, frame
 
 router = APIRouter(tags=["events"])
+
+#: seconds that a stream's beginning waits for Redis
+PATIENCE = 2.0
 
 
 @router.get(
@@ -33,13 +37,11 @@ async def events(monitor: TheMonitor, last_event_id: Annotated[str, Header(max_l
     `nodes`: every 2 s, as GET /api/nodes shows them · `store`: Redis is `up` or `away` ·
     `resync`: changes were missed, load everything anew.
     """
-    after = _resume_point(last_event_id)
-    missed = await to_thread.run_sync(_missed, monitor, after) if after else []
-
-    def frames(watcher: Watcher) -> AsyncIterator[bytes]:
-        return _frames(monitor, watcher, after, missed)
-
-    return EventStream(monitor.hub.watch(), frames)
+    after, newest = _resume_point(last_event_id), ""
+    # Without an answer the stream begins all the same: the feed tells that Redis is away, and that it is back.
+    with suppress(StoreUnavailable), move_on_after(PATIENCE):
+        newest = await to_thread.run_sync(monitor.stores.events.last_id, abandon_on_cancel=True)
+    return EventStream(monitor.hub.watch(newest), lambda watcher: _frames(monitor, watcher, after or newest))
 
 
 @router.get("/api/events/recent", responses=answers(Changes))
@@ -59,25 +61,27 @@ def _resume_point(last_event_id: str) -> str:
 
 
 def _missed(monitor: Monitor, after: str) -> list[tuple[str, bytes]] | None:
-    """State changes since an id; None when they are too many or the oldest of them may be gone."""
-    if order(after) > order(monitor.stores.events.last_id()):
+    """State changes since an id; None when they cannot be told one by one."""
+    try:
+        if order(after) > order(monitor.stores.events.last_id()):
+            return None
+        found = monitor.stores.events.read(after, block=0, count=MAX_EVENTS)
+    except StoreUnavailable:
         return None
-    found = monitor.stores.events.read(after, block=0, count=MAX_EVENTS)
     return [(event.id, state_frame(event)) for event in found] if len(found) < MAX_EVENTS else None
 
 
-async def _frames(
-    monitor: Monitor, watcher: Watcher, after: str, missed: list[tuple[str, bytes]] | None
-) -> AsyncIterator[bytes]:
-    """What was missed, then what comes. What lies in both is told once."""
-    last = order(after) if after else (0, 0)
+async def _frames(monitor: Monitor, watcher: Watcher, after: str) -> AsyncIterator[bytes]:
+    """What came before this watcher took part and after `after`, then what comes. What is in both is told once."""
     yield b"retry: 2000\n\n" + b"".join(monitor.hub.greeting.values())
-    if missed is None:
-        yield frame("resync", {})
-        last = (0, 0)
-    elif missed:
-        yield b"".join(text for _, text in missed)
-        last = order(missed[-1][0])
+    last = (0, 0)
+    if after:
+        missed = await to_thread.run_sync(_missed, monitor, after)
+        if missed is None:
+            yield frame("resync", {})
+        else:
+            yield b"".join(text for _, text in missed)
+            last = order(missed[-1][0] if missed else after)
     while not watcher.closed:
         batch = await watcher.next(KEEPALIVE)
         if batch is None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
@@ -44,6 +46,16 @@ def code_of(call: object) -> tuple[grpc.StatusCode, str]:
     return caught.value.code(), caught.value.details()
 
 
+def until_some_file(settings: Settings, tasks: task_pb2_grpc.TaskServiceStub) -> None:
+    """The same until something of the bundle is on disk."""
+    for _ in range(2000):
+        if files(settings):
+            return
+        with pytest.raises(grpc.RpcError):
+            tasks.GetTask(task_pb2.GetTaskRequest(task_id="nobody"), timeout=10)
+    assert files(settings)
+
+
 def until_no_file(settings: Settings, tasks: task_pb2_grpc.TaskServiceStub) -> None:
     """The bridge hears of a lost client on its own loop: give it turns of that loop, not time."""
     for _ in range(2000):
@@ -75,8 +87,6 @@ def test_a_bundle_the_node_has_is_answered_without_being_sent(
     def requests() -> Iterator[task_pb2.UploadBundleRequest]:
         yield Request(expected_sha256=sha256)
         hold.result(20)  # nothing more, and no end either
-
-    from concurrent.futures import Future
 
     hold: Future[None] = Future()
     try:
@@ -175,29 +185,16 @@ def test_a_full_disk_is_said_to_be_full_and_the_file_goes(stores: Stores, settin
 
 
 def test_a_client_that_disconnects_in_the_middle_leaves_no_file(address: str, settings: Settings) -> None:
-    started = False
-
     def half() -> Iterator[task_pb2.UploadBundleRequest]:
-        nonlocal started
         yield Request(chunk=bundle(MIB)[: MIB // 2])
-        started = True
-        yield Request(chunk=b"")
         gone.result(20)
-
-    from concurrent.futures import Future
 
     gone: Future[None] = Future()
     channel = grpc.insecure_channel(address)
     call = task_pb2_grpc.TaskServiceStub(channel).UploadBundle.future(half(), timeout=20)
     with grpc.insecure_channel(address) as other:
         tasks = task_pb2_grpc.TaskServiceStub(other)
-        for _ in range(2000):
-            if files(settings):
-                break
-            with pytest.raises(grpc.RpcError):
-                tasks.GetTask(task_pb2.GetTaskRequest(task_id="nobody"), timeout=10)
-        assert files(settings)
-        assert started
+        until_some_file(settings, tasks)
         channel.close()
         gone.set_result(None)
         until_no_file(settings, tasks)
@@ -207,8 +204,6 @@ def test_a_client_that_disconnects_in_the_middle_leaves_no_file(address: str, se
 def test_a_client_that_cancels_in_the_middle_leaves_no_file(
     tasks: task_pb2_grpc.TaskServiceStub, settings: Settings
 ) -> None:
-    from concurrent.futures import Future
-
     gone: Future[None] = Future()
 
     def half() -> Iterator[task_pb2.UploadBundleRequest]:
@@ -216,20 +211,35 @@ def test_a_client_that_cancels_in_the_middle_leaves_no_file(
         gone.result(20)
 
     call = tasks.UploadBundle.future(half(), timeout=20)
-    for _ in range(2000):
-        if files(settings):
-            break
-        with pytest.raises(grpc.RpcError):
-            tasks.GetTask(task_pb2.GetTaskRequest(task_id="nobody"), timeout=10)
+    until_some_file(settings, tasks)
     call.cancel()
     gone.set_result(None)
     until_no_file(settings, tasks)
 
 
 def test_many_uploads_of_one_bundle_at_once_end_in_one_file(bridge: Client, settings: Settings, tmp_path: Path) -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
     (tmp_path / "b.zip").write_bytes(bundle(2 * MIB))
     with ThreadPoolExecutor(8) as pool:
         digests = set(pool.map(lambda _: bridge.upload(tmp_path / "b.zip"), range(8)))
     assert [path.name for path in files(settings)] == list(digests)
+
+
+def test_a_bridge_that_stops_in_the_middle_leaves_no_file_and_no_noise(
+    stores: Stores, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    gone: Future[None] = Future()
+
+    def half() -> Iterator[task_pb2.UploadBundleRequest]:
+        yield Request(chunk=bundle(MIB)[: MIB // 2])
+        gone.result(20)
+
+    with contextlib.ExitStack() as kept:
+        with running(stores, bridge_settings(settings)) as address:
+            tasks = task_pb2_grpc.TaskServiceStub(kept.enter_context(grpc.insecure_channel(address)))
+            call = tasks.UploadBundle.future(half(), timeout=20)
+            until_some_file(settings, tasks)
+        gone.set_result(None)
+        code, _ = code_of(call.result)
+    assert code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+    assert not files(settings)
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
