@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -23,8 +24,6 @@ def measure() -> dict[str, Any]:
     """Bytes of PSS and per cent of one core."""
     folder = Path(tempfile.mkdtemp(prefix="hivemind-idle-"))
     hivemind = [sys.executable, "-m", "hivemind_cli"]
-    import os
-
     env = {k: v for k, v in os.environ.items() if not k.startswith("HIVEMIND_")} | {
         "HIVEMIND_STATE": str(folder), "NODE_PORT": str(free_port()), "FLASK_PORT": str(free_port()),
         "HIVEMIND_FLOWER_ENABLED": "false", "NODE_ID": "idle", "PYTHONPATH": str(REPOSITORY),
@@ -65,11 +64,12 @@ def _account(processes: list[psutil.Process], before: dict[int, float]) -> dict[
 
 
 def _name(process: psutil.Process) -> str:
-    words = process.cmdline()
-    for mark in ("bridge", "hivemind_worker.monitor", "worker", "flower", "up"):
-        if mark in words:
-            return {"up": "supervisor", "hivemind_worker.monitor": "status API"}.get(mark, mark)
-    return Path(words[0]).name if words else process.name()
+    words = " ".join(process.cmdline())
+    marks = {
+        "valkey-server": "Redis", "-m bridge": "bridge", "hivemind_worker.monitor": "status API",
+        "hivemind_worker worker": "worker", "hivemind_cli": "supervisor",
+    }  # fmt: skip
+    return next((name for mark, name in marks.items() if mark in words), process.name())
 
 
 def table(result: dict[str, Any]) -> str:

@@ -250,7 +250,10 @@ class Watch:
 
     def _read_copy(self) -> None:
         """Raises EngineUnavailable, but not for ever: the job's end must not hang on its log."""
-        copy = None if self._mute else self._copy(follow=False)
+        try:
+            copy = None if self._mute else self._copy(follow=False)
+        except EngineRefused:
+            copy = None  # deleted in the instant after its end: what was read is all there is
         if copy is None:
             return
         self._copies += 1
