@@ -11,20 +11,15 @@ from bridge.wire.hivemind.v1 import node_pb2, task_pb2
 
 def assignment_fields(message: task_pb2.Assignment) -> tuple[dict[str, Any], dict[str, str]]:
     """An assignment off the wire as (fields, secrets). A field that was not sent is absent, so its default applies."""
-    fields: dict[str, Any] = {
-        "task_id": message.task_id,
-        "image": message.image,
-        "command": tuple(message.command),
-        "bundle_sha256": message.bundle_sha256,
-        "env": dict(message.env),
-        "requests": {field.name: value for field, value in message.requests.ListFields()},
-        "network": message.network,
-        "retries": message.retries,
-        "owner": message.owner,
-    }
-    for name in ("timeout_seconds", "priority"):
-        if message.HasField(name):
-            fields[name] = getattr(message, name)
+    fields: dict[str, Any] = {"task_id": message.task_id}
+    fields |= {field.name: value for field, value in message.ListFields()}
+    fields.pop("secrets", None)
+    if message.command:
+        fields["command"] = tuple(message.command)
+    if message.env:
+        fields["env"] = dict(message.env)
+    if message.HasField("requests"):
+        fields["requests"] = {field.name: value for field, value in message.requests.ListFields()}
     return fields, dict(message.secrets)
 
 

@@ -40,7 +40,8 @@ def channel_options() -> Options:
         ("grpc.keepalive_permit_without_calls", 0),
         # A follower that lost its bridge should find the restarted one soon.
         ("grpc.initial_reconnect_backoff_ms", 100),
-        ("grpc.min_reconnect_backoff_ms", 100),
+        # Also the time a connect may take: a bridge that is busy for a moment is not away.
+        ("grpc.min_reconnect_backoff_ms", 5_000),
         ("grpc.max_reconnect_backoff_ms", 2_000),
         # On loopback a proxy from the environment only breaks things; nodes are reached directly.
         ("grpc.enable_http_proxy", 0),

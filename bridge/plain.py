@@ -1,4 +1,4 @@
-"""Messages as the contract's JSON shape: integers as integers, times as ISO 8601, None for what is absent.
+"""Messages as the contract's JSON shape: integers as integers, times as ISO 8601, None for what is absent; and back.
 
 json_format would turn 64-bit integers into text and costs an import; this walks the descriptors instead.
 """

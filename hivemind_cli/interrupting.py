@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -17,17 +17,22 @@ if TYPE_CHECKING:
 
 #: seconds that leaving "at once" may take for the stop to reach the bridge
 AT_ONCE = 1.0
+STOP, LEAVE = b"s", b"l"
 
 
 class Stopper:
-    """Asks the bridge for the stop, as soon as there is a job to stop."""
+    """Asks the bridge for the stop, as soon as there is a job to stop.
 
-    def __init__(self, client: Client, task_id: str) -> None:
+    The handler only writes into a pipe: it may interrupt itself, and any lock it took could be one it holds already.
+    The stop goes over a connection of its own: the interrupted code may hold what another call on its own would need.
+    """
+
+    def __init__(self, connect: Callable[[], Client], task_id: str) -> None:
         self.asked = False
-        self._client, self._id = client, task_id
-        self._is_accepted, self._wake, self._told = threading.Event(), threading.Event(), threading.Event()
-        self._left = False
-        # A thread of its own: a call from inside the handler could meet locks that the main thread holds.
+        self._connect, self._id = connect, task_id
+        self._accepted = False
+        self._told = threading.Event()
+        self._read, self._write = os.pipe()
         self._thread = threading.Thread(target=self._work, name="stopper", daemon=True)
         self._thread.start()
 
@@ -37,12 +42,14 @@ class Stopper:
 
     def accepted(self) -> None:
         """There is a job to stop now."""
-        self._is_accepted.set()
+        self._accepted = True
         if self.asked:
-            self._wake.set()
+            os.write(self._write, STOP)
 
     def interrupt(self, *_: object) -> None:
         """The signal handler."""
+        if self._accepted:
+            os.write(self._write, STOP)
         if self.asked:
             told = self._told.wait(AT_ONCE)
             words = "the job is being stopped" if told else f"'hivemind stop {self._id}' stops the job"
@@ -50,33 +57,32 @@ class Stopper:
             os._exit(INTERRUPTED)
         self.asked = True
         os.write(2, b"\nhivemind: stopping the job; Ctrl-C again leaves at once\n")
-        if self._is_accepted.is_set():
-            self._wake.set()
 
     def leave(self) -> None:
         """The job has ended, or never was: the thread may go."""
-        self._left = True
-        self._wake.set()
+        os.write(self._write, LEAVE)
         self._thread.join()
+        os.close(self._read)
+        os.close(self._write)
 
     def _work(self) -> None:
         from bridge.client import CallError
 
-        self._wake.wait()
-        if self._left:
+        if os.read(self._read, 1) == LEAVE:
             return
         try:
-            self._client.cancel(self._id, None)
-            self._told.set()
+            with self._connect() as client:
+                client.cancel(self._id)
+                self._told.set()
         except CallError as error:
             note(f"hivemind: the stop did not reach the bridge: {error.message}")
 
 
 @contextmanager
-def stop_on_interrupt(client: Client, task_id: str) -> Iterator[Stopper]:
+def stop_on_interrupt(connect: Callable[[], Client], task_id: str) -> Iterator[Stopper]:
     """A stopper; from its `take_over` on, Ctrl-C stops the job instead of ending us."""
     before = signal.getsignal(signal.SIGINT)
-    stopper = Stopper(client, task_id)
+    stopper = Stopper(connect, task_id)
     try:
         yield stopper
     finally:

@@ -40,7 +40,7 @@ What follows IMAGE belongs to the job. Exits with the container's own code, or 1
 def run(session: Session, /, task_id: str | None, output: Path | None, **given: Any) -> int:
     """See _HELP."""
     spec, wanted = job_spec(given), task_id or new_id()
-    with session.client() as client, StatusLine() as line, stop_on_interrupt(client, wanted) as stopper:
+    with session.client() as client, StatusLine() as line, stop_on_interrupt(session.client, wanted) as stopper:
         _assign(session, client, spec, wanted, line, stopper)
         task = _follow(session, client, wanted, line, output)
     if task["state"] != "completed":

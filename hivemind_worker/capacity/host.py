@@ -31,7 +31,8 @@ def read_capacity(settings: Settings, gpus: tuple[Gpu, ...]) -> Capacity:
         disk=disk.total,
         slots=settings.max_concurrent_tasks,
     )
-    return lend(machine, settings, disk_used=disk.used)
+    # What the file system keeps for root is in use as far as we are concerned.
+    return lend(machine, settings, disk_used=disk.total - disk.free)
 
 
 def lend(machine: Amount, settings: Settings, *, disk_used: int) -> Capacity:

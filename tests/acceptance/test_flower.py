@@ -108,7 +108,7 @@ def engine() -> Iterator[docker.DockerClient]:
 
 
 def containers(engine: docker.DockerClient, task_id: str) -> list[Any]:
-    return list(engine.containers.list(all=True, filters={"label": f"hivemind.task_id={task_id}"}))
+    return list(engine.api.containers(all=True, filters={"label": f"hivemind.task_id={task_id}"}))
 
 
 def test_a_failed_job_is_a_failure_with_its_cause_and_run_time(node: Node) -> None:
@@ -152,7 +152,7 @@ def test_terminating_a_running_job_stops_its_container_and_revoking_alone_does_n
     node.until_shown("runs", "STARTED")
     node.press("runs")
     node.flower.get("/api/workers?refresh=true")  # asks the worker, which answers after what it was told before
-    assert [container.status for container in containers(engine, "runs")] == ["running"]
+    assert [container["State"] for container in containers(engine, "runs")] == ["running"]
     assert node.stores.jobs.get("runs").stop_grace is None
     node.press("runs?terminate=true")
     job = until(node.stores, "runs", State.STOPPED)

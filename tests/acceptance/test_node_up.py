@@ -99,7 +99,8 @@ def test_down_with_stop_jobs_ends_them_first(node: Node) -> None:
     node.up()
     running = node.start("run", "--id", "running", BASE, "sh", "-c", COUNT)
     expect(running, "1")
-    node.hivemind("submit", "--id", "waiting", "--cpu", str(node.json("nodes")["nodes"][0]["allocatable"]["cpu"]), BASE, "x")  # fmt: skip  # noqa: E501
+    everything = node.json("nodes")["nodes"][0]["allocatable"]["cpu"]
+    node.hivemind("submit", "--id", "waiting", "--cpu", str(everything), BASE, "x")
     done = node.down("--stop-jobs", "--grace", "0")
     assert done.returncode == 0
     assert "2 jobs with it" in done.stderr

@@ -273,7 +273,17 @@ def test_fetch_unpacks_the_artifact_of_a_failed_job_too(node: Node, tmp_path: Pa
     assert (tmp_path / "files" / "result").read_text() == "half\n"
 
 
-@pytest.mark.parametrize("args", [["show", "ghost"], ["logs", "ghost"], ["logs", "-f", "ghost"], ["stop", "ghost"], ["wait", "ghost"], ["fetch", "ghost", "there"]])  # fmt: skip  # noqa: E501
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["show", "ghost"],
+        ["logs", "ghost"],
+        ["logs", "-f", "ghost"],
+        ["stop", "ghost"],
+        ["wait", "ghost"],
+        ["fetch", "ghost", "there"],
+    ],
+)
 def test_an_id_that_does_not_exist_is_one_line_and_exit_1(node: Node, args: list[str], tmp_path: Path) -> None:
     args = [str(tmp_path / arg) if arg == "there" else arg for arg in args]
     done = node.hivemind(*args)
@@ -303,7 +313,9 @@ def test_a_bridge_that_is_away_is_one_line_with_its_address_and_the_remedy(
 
 def test_nodes_shows_what_is_lent(node: Node) -> None:
     (found,) = node.json("nodes")["nodes"]
-    assert {"node", "state", "capacity", "reserved_for_system", "allocatable", "reserved", "usage", "running", "waiting"} <= set(found)  # fmt: skip  # noqa: E501
+    amounts = {"capacity", "reserved_for_system", "allocatable", "reserved"}
+    assert amounts | {"node", "state", "usage", "running", "waiting"} <= set(found)
+    assert all({"cpu", "memory", "gpus", "disk"} <= set(found[amount]) for amount in amounts)
     assert (found["node"], found["state"]) == ("cli-jobs", "up")
     assert "cli-jobs" in node.hivemind("nodes").stdout
 

@@ -61,8 +61,9 @@ def log_text(stores: Stores, task_id: str) -> bytes:
 
 
 def containers(engine: docker.DockerClient, task_id: str) -> list[str]:
-    found = engine.containers.list(all=True, filters={"label": f"hivemind.task_id={task_id}"})
-    return [container.name for container in found]
+    # The plain list: docker-py's own inspects each one, and fails for one that goes meanwhile.
+    found = engine.api.containers(all=True, filters={"label": f"hivemind.task_id={task_id}"})
+    return [container["Names"][0].removeprefix("/") for container in found]
 
 
 def until_log(stores: Stores, task_id: str, words: bytes) -> None:

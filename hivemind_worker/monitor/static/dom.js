@@ -37,9 +37,15 @@ export function confirmed(title, text, yes) {
   find("confirm-yes").textContent = yes;
   dialog.returnValue = "no";
   dialog.showModal();
-  return new Promise((resolve) =>
-    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true }),
-  );
+  return new Promise((resolve) => {
+    const closed = () => {
+      // The browser announces a closing later: this one may be of the question before.
+      if (dialog.open) return;
+      dialog.removeEventListener("close", closed);
+      resolve(dialog.returnValue === "yes");
+    };
+    dialog.addEventListener("close", closed);
+  });
 }
 
 export const failed = (error) => toast(t("error", { message: error.message }));

@@ -70,6 +70,13 @@ def test_a_zero_that_was_sent_is_told_from_nothing_sent() -> None:
     assert (fields["priority"], fields["timeout_seconds"]) == (0, 0.0)
 
 
+def test_what_was_not_sent_is_absent_so_that_the_same_job_has_the_same_digest_however_it_comes() -> None:
+    assert assignment_fields(assignment_message({"task_id": "t", "retries": 0, "owner": "", "env": {}})) == (
+        {"task_id": "t"},
+        {},
+    )
+
+
 def test_secrets_travel_beside_the_fields() -> None:
     fields, secrets = assignment_fields(assignment_message({"task_id": "t", "env": {"A": "1"}, "secrets": {"B": "2"}}))
     assert (fields["env"], secrets) == ({"A": "1"}, {"B": "2"})
