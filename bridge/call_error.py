@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
+
+#: how gRPC's own channel begins when it has lost the bridge, or never found it; the bridge's words begin otherwise
+_TRANSPORT = re.compile(
+    r"(ipv[46]:\S+ |unix:\S+ )?"
+    r"(failed to connect|errors? resolving|DNS resolution|Stream removed|Socket closed|Connection re|recvmsg|sendmsg"
+    r"|GOAWAY|Broken pipe|Endpoint closing)",
+    re.IGNORECASE,
+)
 
 
 class CallError(Exception):
@@ -20,17 +29,9 @@ class CallError(Exception):
         code, details = error.code().name, error.details() or ""
         if code == "DEADLINE_EXCEEDED":
             return cls(code, f"the bridge at {address} did not answer in time; try again")
-        if code == "UNAVAILABLE" and _from_transport(details):
+        if code == "UNAVAILABLE" and _TRANSPORT.match(details):
             return cls(code, f"no bridge answers at {address}; is the node up? `hivemind up` starts one")
         return cls(code, details or code.lower().replace("_", " "), _field(error))
-
-
-def _from_transport(details: str) -> bool:
-    """Whether gRPC's own channel says so, and not the bridge."""
-    return any(
-        sign in details
-        for sign in ("failed to connect", "Socket closed", "Connection re", "recvmsg", "GOAWAY", "DNS", "Broken pipe")
-    )
 
 
 def _field(error: Any) -> str | None:

@@ -8,7 +8,7 @@ from hivemind_cli.output import clean
 
 #: not the job's fault
 INFRASTRUCTURE = 125
-#: never accepted
+#: never accepted, or nothing in it to run
 REJECTED = 126
 INTERRUPTED = 130
 
@@ -24,7 +24,9 @@ def exit_code(task: dict[str, Any]) -> int:
     if rule.cli_exit is not None:
         return rule.cli_exit
     code = task["exit_code"]
-    return INFRASTRUCTURE if code is None else (int(code) & 0xFF or 1)
+    if code is None:
+        return INFRASTRUCTURE if rule.fault == "infrastructure" else REJECTED
+    return int(code) & 0xFF or 1
 
 
 def sentence(task: dict[str, Any]) -> str:

@@ -63,6 +63,13 @@ class Variable(click.ParamType[tuple[str, str]]):
         return name, os.environ[name]
 
 
+def _no_empty_id(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+    """A script whose variable is not set must not get an id that it does not know."""
+    if value == "":
+        raise click.BadParameter("it is empty; give the job an id, or leave the option out for a new one")
+    return value
+
+
 @dataclass(frozen=True, slots=True)
 class JobSpec:
     """What was asked for on the command line; None: the node's default."""
@@ -77,7 +84,9 @@ class JobSpec:
 
 _OPTIONS = [
     click.option("--bundle", type=click.Path(exists=True, path_type=Path), help="The program: a directory or zip."),
-    click.option("--id", "task_id", metavar="ID", help="The job's id; the same id twice is the same job."),
+    click.option(
+        "--id", "task_id", metavar="ID", callback=_no_empty_id, help="The job's id; the same id twice is the same job."
+    ),
     click.option("--cpu", type=float, metavar="CORES", help="Cores, as in 0.5."),
     click.option("--memory", type=SIZE, metavar="SIZE", help="Memory, as in 256M."),
     click.option("--gpus", type=Whole(), metavar="N", help="GPU devices."),

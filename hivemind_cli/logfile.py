@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from pathlib import Path
+from typing import IO
 
 #: one file's bound in bytes, and how many older ones are kept beside it
 LIMIT = 8 * 1024 * 1024
@@ -16,37 +17,42 @@ class LogFile:
 
     def __init__(self, path: Path, *, limit: int = LIMIT, older: int = OLDER) -> None:
         self.path, self._limit, self._older = path, limit, older
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._open()
+        self._file: IO[bytes] | None = None
+        self._size = 0
+        self.write(b"")  # from the start on there is a file to look at
 
-    def _open(self) -> None:
+    def _open(self) -> IO[bytes]:
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        self._file = os.fdopen(descriptor, "ab", buffering=0)
         self._size = os.fstat(descriptor).st_size
+        return os.fdopen(descriptor, "ab", buffering=0)
 
     def write(self, data: bytes) -> None:
         """Append. A full disk loses log lines, never the service."""
-        if self._size and self._size + len(data) > self._limit:
-            self._rotate()
         try:
+            self._file = self._file or self._open()
+            if self._size and self._size + len(data) > self._limit:
+                self._rotate()
+                self._file = self._open()
             self._size += self._file.write(data) or 0
         except OSError:
             return
 
     def _rotate(self) -> None:
-        self._file.close()
+        self.close()
         for number in range(self._older, 0, -1):
             source = self._named(number - 1)
             if source.exists():
                 source.replace(self._named(number))
-        self._open()
 
     def _named(self, number: int) -> Path:
         return self.path if number == 0 else self.path.with_name(f"{self.path.name}.{number}")
 
     def close(self) -> None:
         """Give the file back."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
+        self._file = None
 
 
 def tail(path: Path, lines: int) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,17 @@ NAME = "node.json"
 
 
 def write(state: Path, document: dict[str, Any]) -> None:
-    """Replace it at once: a reader sees the old one or the new one."""
+    """Replace it at once: a reader sees the old one or the new one. Raises OSError, and then the old one stays."""
     fresh = state / f".{NAME}.{os.getpid()}"
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(document, file, indent=1)
-    fresh.replace(state / NAME)
+    try:
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(document, file, indent=1)
+        fresh.replace(state / NAME)
+    except OSError:
+        with suppress(OSError):
+            fresh.unlink(missing_ok=True)
+        raise
 
 
 def read(state: Path) -> dict[str, Any] | None:

@@ -9,6 +9,7 @@ import stat
 from pathlib import Path
 
 from hivemind_cli import nodefile
+from hivemind_cli.folders import make_folder
 from hivemind_cli.plan import Plan
 
 #: seconds for the services of a killed supervisor to leave by themselves
@@ -23,12 +24,15 @@ class StartRefused(Exception):
         self.service, self.why, self.last_words, self.log = service, why, last_words or [], log
 
 
-def make_folders(plan: Plan) -> None:
-    """Make the plan's directories. Raises StartRefused where one is not ours: a socket in it could be anybody's."""
+def make_folders(plan: Plan, made: list[Path]) -> None:
+    """Make the plan's directories; `made` gets those that were not there.
+
+    Raises StartRefused where one is not ours: a socket in it could be anybody's.
+    """
     for name in plan.folders:
         path = Path(name)
         try:
-            path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_folder(path, made, 0o700)
             inside = path.is_relative_to(plan.state)
             info = path.stat() if inside else path.lstat()
         except OSError as error:
@@ -57,18 +61,36 @@ def check_doors(plan: Plan) -> None:
                 ) from None
 
 
-def lock_state(state: Path) -> int:
-    """Hold the state for this process' life. Raises StartRefused when another node has it."""
-    descriptor = os.open(state / "node.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def lock_state(state: Path, made: list[Path]) -> int:
+    """Hold the state for this process' life; `made` gets the lock if it was not there.
+
+    Raises StartRefused when another node has it.
+    """
+    path = state / "node.lock"
+    fresh = not path.exists()
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StartRefused("", f"cannot make {path}: {error.strerror}") from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _check_in_place(descriptor, path)
     except BlockingIOError:
         os.close(descriptor)
         running = nodefile.read(state) or {}
         who = f" (process {running['pid']})" if running.get("pid") else ""
         why = f"a node runs on {state} already{who}; 'hivemind down --state {state}' stops it"
         raise StartRefused("", why) from None
+    if fresh:
+        made.append(path)
     return descriptor
+
+
+def _check_in_place(descriptor: int, path: Path) -> None:
+    """A start that was refused takes its lock away: one that we opened before that would keep nobody out."""
+    if not path.exists() or not os.path.samestat(os.fstat(descriptor), path.stat()):
+        os.close(descriptor)
+        raise StartRefused("", f"another start on {path.parent} was given up just now; try again")
 
 
 def end_leftovers(state: Path) -> list[str]:

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from hivemind_cli import nodefile, processes, readiness
+from hivemind_cli.folders import take_back
 from hivemind_cli.logfile import LogFile
 from hivemind_cli.plan import Plan
 from hivemind_cli.preparing import StartRefused, check_doors, end_leftovers, lock_state, make_folders
@@ -206,8 +207,12 @@ class Supervisor:
     # --- telling ----------------------------------------------------------------------------------------
 
     def _record(self) -> dict[str, object]:
+        """Into node.json. Where that fails, as on a full disk, the node goes on and the next record may succeed."""
         document = nodefile.describe(self._plan, [unit.describe() for unit in self._units])
-        nodefile.write(self._state, document)
+        try:
+            nodefile.write(self._state, document)
+        except OSError as error:
+            self._say(f"warning: node.json cannot be written ({error.strerror}): 'hivemind down' may not know of us")
         return document
 
     def _say(self, message: str, *, aloud: bool = True) -> None:
@@ -227,13 +232,15 @@ def main() -> None:
     with os.fdopen(given.plan_fd, encoding="utf-8") as file:
         plan = Plan.from_json(file.read())
     report = Reporter(plan, ready_fd=given.ready_fd, as_json=given.json)
+    made: list[Path] = []
     try:
-        make_folders(plan)
-        lock = lock_state(Path(plan.state))
+        make_folders(plan, made)
+        lock = lock_state(Path(plan.state), made)
         for name in end_leftovers(Path(plan.state)):
             report.say(f"ended {name}, left over from a node that was killed")
         check_doors(plan)
     except StartRefused as refusal:
+        take_back(made)
         report.failed(refusal)
         sys.exit(1)
     os.chdir("/")

@@ -17,7 +17,11 @@ class JobRequest(Request):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self._settled = False
         self._intake = (self.delivery_info or {}).get("routing_key") == INTAKE_QUEUE
-        if not self._intake:
+        if self._intake:
+            # What Flower, logs and `inspect` show of it: an assignment may carry secrets.
+            self._argsrepr, self._kwargsrepr = "('an assignment',)", "{}"
+            self._request_dict.update(argsrepr=self._argsrepr, kwargsrepr=self._kwargsrepr)
+        else:
             # The own queue has no acknowledgements. A request that looks unacknowledged makes Celery exit when Redis
             # goes away, and the record, not the message, is what must not be lost.
             self.acknowledged = True
@@ -46,6 +50,10 @@ class JobRequest(Request):  # type: ignore[misc]
         from hivemind_worker.control import stop_job
 
         stop_job(self._app, self.id)
+
+    def info(self, safe: bool = False) -> Any:
+        """What `inspect active` shows; never the arguments themselves."""
+        return super().info(safe=safe or self._intake)
 
     def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> None:
         """Celery lets go of a task, on a lost connection or a cold shutdown: the container goes on."""

@@ -11,6 +11,7 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, SettingsConfigDict
@@ -181,6 +182,20 @@ class Settings(BaseSettings):
     def _image(cls, value: str) -> str:
         if not IMAGE.fullmatch(value):
             raise ValueError("is not an image reference such as python:3.11-slim")
+        return value
+
+    @field_validator("master_address")
+    @classmethod
+    def _master(cls, value: str | None) -> str | None:
+        """host:port, an IPv6 host in brackets."""
+        if value is not None:
+            try:
+                where = urlsplit(f"//{value}")
+                complete = bool(where.hostname and where.port) and where.netloc == value
+            except ValueError:
+                complete = False
+            if not complete:
+                raise ValueError("must be host:port, as in master.example:50051")
         return value
 
     @model_validator(mode="after")

@@ -10,6 +10,7 @@ import click
 from hivemind_cli.following import LogPrinter
 from hivemind_cli.output import emit_json
 from hivemind_cli.progress import StatusLine
+from hivemind_cli.reader import ends_with_reader
 from hivemind_cli.session import Session, command, pass_session
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def logs(session: Session, task_id: str, follow: bool, first: int) -> None:
 
     Under --json: {task_id, chunks: [{number, stream, data}]}; what is not UTF-8 has `base64` instead of `data`.
     """
-    with session.client() as client, StatusLine() as line:
+    with session.client() as client, StatusLine() as line, ends_with_reader():
         client.get(task_id)  # says at once that the id is wrong or the bridge is away
         if session.json:
             chunks = [_document(chunk) for chunk in client.logs(task_id, first=first, follow=follow)]

@@ -9,7 +9,7 @@ import click
 
 from hivemind_cli.endings import INFRASTRUCTURE, INTERRUPTED, REJECTED, exit_code, sentence
 from hivemind_cli.errors import AWAY, CliError, call_fault
-from hivemind_cli.fetching import fetch_into
+from hivemind_cli.fetching import fetch_into, output_folder
 from hivemind_cli.following import LogPrinter, WaitReason, until_ended
 from hivemind_cli.ids import new_id
 from hivemind_cli.interrupting import Stopper, stop_on_interrupt
@@ -40,7 +40,12 @@ What follows IMAGE belongs to the job. Exits with the container's own code, or 1
 def run(session: Session, /, task_id: str | None, output: Path | None, **given: Any) -> int:
     """See _HELP."""
     spec, wanted = job_spec(given), task_id or new_id()
-    with session.client() as client, StatusLine() as line, stop_on_interrupt(session.client, wanted) as stopper:
+    with (
+        output_folder(output),
+        session.client() as client,
+        StatusLine() as line,
+        stop_on_interrupt(session.client, wanted) as stopper,
+    ):
         _assign(session, client, spec, wanted, line, stopper)
         task = _follow(session, client, wanted, line, output)
     if task["state"] != "completed":

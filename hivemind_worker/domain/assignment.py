@@ -101,9 +101,12 @@ class Assignment(BaseModel):
     def parse(cls, fields: Mapping[str, Any]) -> Self:
         """Build one from untrusted fields. Raises InvalidField for the first that is wrong."""
         try:
-            return cls.model_validate(dict(fields))
+            assignment = cls.model_validate(dict(fields))
         except ValidationError as error:
             raise first_violation(error) from None
+        if assignment.requests.gpu_memory and not assignment.requests.gpus:
+            raise InvalidField("requests.gpu_memory", "is memory on each device; ask for gpus as well")
+        return assignment
 
     def asked(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """What was asked for in so many words: this assignment less the defaults that were filled into `fields`."""

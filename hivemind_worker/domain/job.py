@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from hivemind_worker.domain.assignment import Assignment
-from hivemind_worker.domain.outcome import Outcome
+from hivemind_worker.domain.outcome import LogInfo, Outcome, Usage
 
 
 class State(StrEnum):
@@ -115,10 +115,10 @@ def view(job: Job, waiting: WaitingInfo | None = None) -> dict[str, Any]:
         "priority": spec.priority,
         "waiting": waiting.model_dump() if waiting and job.state is State.WAITING else None,
         "times": {name: iso(value) for name, value in job.times.model_dump().items()},
-        "usage": outcome.usage.model_dump() if outcome else None,
+        "usage": (outcome.usage if outcome else Usage()).model_dump(),
         "artifact": outcome.artifact.model_dump() if outcome and outcome.artifact else None,
-        "log": outcome.log.model_dump() if outcome else None,
-        "evidence": outcome.evidence if outcome else None,
+        "log": (outcome.log if outcome else LogInfo()).model_dump(),
+        "evidence": outcome.evidence if outcome else "",
         "timeout_seconds": spec.timeout_seconds,
         "network": spec.network,
         "retries": spec.retries,

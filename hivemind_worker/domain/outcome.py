@@ -51,7 +51,7 @@ class CauseRule:
     infrastructure_retry: bool
     #: the owner pays for what was used
     charged: bool
-    #: what `hivemind run` exits with; None: the container's own exit code, 125 where there was no container
+    #: what `hivemind run` exits with (125 not the job's fault, 126 rejected); None: the container's own exit code
     cli_exit: int | None
 
 
@@ -62,8 +62,8 @@ CAUSES: dict[Cause, CauseRule] = {
     Cause.TIMEOUT: CauseRule("user", True, False, True, 124),
     Cause.CANCELLED: CauseRule("user", False, False, True, 130),
     Cause.DISK: CauseRule("user", False, False, True, None),
-    Cause.IMAGE: CauseRule("user", False, False, False, 125),
-    Cause.BUNDLE: CauseRule("user", False, False, False, 125),
+    Cause.IMAGE: CauseRule("user", False, False, False, 126),
+    Cause.BUNDLE: CauseRule("user", False, False, False, 126),
     Cause.ENTRYPOINT: CauseRule("user", False, False, False, None),
     Cause.UNSCHEDULABLE: CauseRule("infrastructure", False, False, False, 125),
     Cause.NODE_LOST: CauseRule("infrastructure", False, True, False, 125),

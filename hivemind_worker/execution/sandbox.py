@@ -132,17 +132,16 @@ def container_body(
 
 
 def _environment(job: Job, secrets: Mapping[str, str], gpus: Sequence[str], extra: Mapping[str, str]) -> list[str]:
-    """The job's own, then its secrets, then ours, which win."""
+    """The job's own, then its secrets, then ours, which win; a home directory it may choose itself."""
     ours = {
         "TASK_ID": job.task_id,
         "HIVEMIND_ATTEMPT": str(job.attempt),
         "PYTHONUNBUFFERED": "1",
-        "HOME": WORKDIR,
         # CUDA images ask for every device, and where NVIDIA's runtime is the default they would get them.
         "NVIDIA_VISIBLE_DEVICES": ",".join(gpus) or "void",
         **extra,
     }
-    merged = {**job.assignment.env, **secrets, **ours}
+    merged = {"HOME": WORKDIR, **job.assignment.env, **secrets, **ours}
     return [f"{name}={value}" for name, value in merged.items()]
 
 

@@ -58,10 +58,10 @@ class Task(Schema):
     priority: int
     waiting: WaitingInfo | None
     times: TaskTimes
-    usage: Usage | None
+    usage: Usage
     artifact: BlobRef | None
-    log: LogInfo | None
-    evidence: str | None
+    log: LogInfo
+    evidence: str
     timeout_seconds: float
     network: Literal["none", "internet"]
     retries: int

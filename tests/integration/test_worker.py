@@ -11,6 +11,7 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import docker
 import pytest
@@ -270,6 +271,45 @@ def test_celery_control_revokes_a_waiting_job_and_leaves_a_running_one_alone(
     job = until(stores, "runs")
     assert job.outcome is not None
     assert (job.state, job.outcome.cause) == (State.STOPPED, Cause.CANCELLED)
+
+
+def test_a_redis_that_takes_no_writes_for_a_while_ends_neither_worker_nor_job(
+    stores: Stores, running_worker: subprocess.Popen[bytes], output: Path, engine: docker.DockerClient
+) -> None:
+    submit(stores, "before", "echo up; sleep 3")
+    until_log(stores, "before", b"up")
+    stores.redis.config_set("min-replicas-to-write", 1)  # every write is refused, as with a full disk
+    try:
+        eventually(lambda: "redis is away" in output.read_text())
+        eventually(lambda: not engine.api.containers(filters={"name": "hm-before-1"}))
+        assert running_worker.poll() is None
+    finally:
+        stores.redis.config_set("min-replicas-to-write", 0)
+    assert until(stores, "before").state is State.COMPLETED
+    submit(stores, "after", "echo ok")
+    assert until(stores, "after").state is State.COMPLETED
+    assert running_worker.poll() is None
+
+
+@pytest.mark.usefixtures("running_worker")
+def test_a_plain_clients_secrets_are_shown_nowhere(
+    stores: Stores, settings: Settings, output: Path, tmp_path: Path
+) -> None:
+    plain = Celery("client", broker=settings.celery_broker)
+    seen: list[dict[str, Any]] = []
+    with plain.connection() as connection:
+        receiver = plain.events.Receiver(connection, handlers={"*": seen.append})
+        sent = plain.send_task(
+            "hivemind.run_job", [{"image": BUSYBOX, "command": ["sh", "-c", "test $S"], "secrets": {"S": "hunter2"}}]
+        )
+        for _ in receiver.itercapture(limit=None, timeout=10, wakeup=False):
+            if any(event["type"] == "task-succeeded" and event["uuid"] == sent.id for event in seen):
+                break
+    assert until(stores, sent.id).state is State.COMPLETED
+    assert any(event["type"] == "task-received" for event in seen)
+    assert "hunter2" not in repr(seen)
+    assert "hunter2" not in output.read_text()
+    plain.close()
 
 
 @pytest.mark.usefixtures("running_worker")

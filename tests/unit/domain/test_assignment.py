@@ -45,6 +45,10 @@ def test_zero_negative_absurd_and_non_finite_resources_are_named(field: str, val
     assert refused(requests=GOOD["requests"] | {field: value}).field == f"requests.{field}"
 
 
+def test_memory_of_devices_without_devices_is_named() -> None:
+    assert refused(requests=GOOD["requests"] | {"gpu_memory": 2**30}).field == "requests.gpu_memory"
+
+
 @pytest.mark.parametrize("value", [0, -1, math.nan, math.inf, 1e12])
 def test_a_bad_timeout_is_named(value: float) -> None:
     assert refused(timeout_seconds=value).field == "timeout_seconds"

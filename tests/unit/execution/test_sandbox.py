@@ -92,12 +92,17 @@ def test_volumes_that_an_image_declares_become_memory(settings: Settings) -> Non
 
 
 def test_our_names_win_over_the_jobs_and_its_secrets(settings: Settings) -> None:
-    made = body(settings, job(env={"TASK_ID": "x", "A": "1", "B": "1"}), secrets={"B": "2", "HOME": "/"})
+    made = body(settings, job(env={"TASK_ID": "x", "A": "1", "B": "1"}), secrets={"B": "2"})
     env = dict(item.split("=", 1) for item in made["Env"])
     assert env["TASK_ID"] == "t1"
     assert env["HIVEMIND_ATTEMPT"] == "2"
     assert env["HOME"] == "/workspace"
     assert (env["A"], env["B"]) == ("1", "2")
+
+
+def test_a_job_may_choose_its_home(settings: Settings) -> None:
+    made = body(settings, job(env={"HOME": "/tmp"}), secrets={})
+    assert "HOME=/tmp" in made["Env"]
 
 
 def test_devices_are_given_by_uuid_and_none_without_a_request(settings: Settings) -> None:
