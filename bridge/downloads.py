@@ -9,7 +9,8 @@ from concurrent.futures import Executor
 from bridge.options import CHUNK
 from bridge.status import NotReady
 from bridge.wire.hivemind.v1 import task_pb2
-from hivemind_worker.domain.errors import InvalidField
+from hivemind_worker.delivery.absence import why_absent
+from hivemind_worker.domain.errors import InvalidField, NotFound
 from hivemind_worker.domain.job import Job
 from hivemind_worker.domain.outcome import BlobRef
 from hivemind_worker.store.blobs import BlobStore
@@ -26,14 +27,20 @@ def artifact_of(job: Job) -> BlobRef:
 
 
 async def send_artifact(
-    job: Job, offset: int, artifacts: BlobStore, executor: Executor
+    job: Job, offset: int, artifacts: BlobStore, executor: Executor, node_id: str
 ) -> AsyncGenerator[task_pb2.DownloadResultResponse, None]:
-    """The artifact's messages, the first with digest and size. Raises NotReady, NotFound, InvalidField."""
+    """The artifact's messages, the first with digest and size; `node_id` is this bridge's node.
+
+    Raises NotReady, NotFound, InvalidField.
+    """
     ref = artifact_of(job)
     if not 0 <= offset <= ref.size:
         raise InvalidField("offset", f"{offset} is not within 0 and the artifact's size, {ref.size}")
     loop = asyncio.get_running_loop()
-    file = await loop.run_in_executor(executor, artifacts.open, ref.sha256, offset)
+    try:
+        file = await loop.run_in_executor(executor, artifacts.open, ref.sha256, offset)
+    except NotFound:
+        raise NotFound(why_absent(job, node_id)) from None
     try:
         data = await loop.run_in_executor(executor, file.read, CHUNK)
         yield task_pb2.DownloadResultResponse(sha256=ref.sha256, size=ref.size, chunk=data)

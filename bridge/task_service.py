@@ -157,7 +157,8 @@ class TaskService:
     async def DownloadResult(self, request: Any, _context: Any) -> AsyncIterator[Any]:
         """The artifact."""
         job = await self._lookups.job(check_task_id(request.task_id))
-        async with aclosing(send_artifact(job, request.offset, self._stores.artifacts, self._bulk)) as parts:
+        artifacts, here = self._stores.artifacts, self._settings.node_id
+        async with aclosing(send_artifact(job, request.offset, artifacts, self._bulk, here)) as parts:
             async for part in parts:
                 yield part
 

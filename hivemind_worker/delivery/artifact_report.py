@@ -24,11 +24,20 @@ class ArtifactLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class Less:
+    """A second try with less: no file of the job goes in, because of `why`, and of the log its last `log_bytes`."""
+
+    why: str
+    #: None: all of it
+    log_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ArtifactReport:
     """What was collected: `entries` files of the job, in a zip of `bytes` bytes.
 
     `skipped` tells (name, why) of the first that were left out, `left_out` counts them all. `over` is a sentence
-    that names the file and the cap when a cap was passed, else empty.
+    that names the file and the cap when a cap was passed, or why nothing but the node's own went in; else empty.
     """
 
     path: Path
@@ -37,10 +46,13 @@ class ArtifactReport:
     skipped: tuple[tuple[str, str], ...] = ()
     left_out: int = 0
     over: str = ""
+    log_cut: bool = False
 
 
 def final_outcome(outcome: Outcome, report: ArtifactReport) -> Outcome:
-    """A job that ended well but whose artifact passed a cap ended of `disk`; any other end stays. Pure."""
+    """A job that ended well but whose artifact is not whole ended of `disk`; any other end stays. Pure."""
+    if report.log_cut:
+        outcome = outcome.model_copy(update={"log": outcome.log.model_copy(update={"truncated": True})})
     if not report.over:
         return outcome
     cause = Cause.DISK if outcome.cause is Cause.OK else outcome.cause

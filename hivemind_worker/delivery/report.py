@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 import json
-import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
 import structlog
 
-from hivemind_worker.delivery.artifacts import ArtifactLimits, ArtifactReport, collect_artifact, final_outcome
+from hivemind_worker.delivery.artifacts import (
+    ArtifactLimits,
+    ArtifactReport,
+    Less,
+    collect_artifact,
+    final_outcome,
+)
 from hivemind_worker.domain.errors import DiskExhausted
 from hivemind_worker.domain.files import Baseline
 from hivemind_worker.domain.job import Job, iso
 from hivemind_worker.domain.outcome import Cause, Outcome
+from hivemind_worker.domain.resources import KIB
 from hivemind_worker.store.blobs import BlobStore
 
 log = structlog.get_logger()
 
+#: what is tried in turn when not everything can be kept: bytes of the log's end; None: all of it
+LOG_BYTES = (None, 64 * KIB, 4 * KIB)
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where an attempt left its files: the workspace, what lay there before it ran, and its log."""
+    """Where an attempt left its files: the workspace, what lay there before it ran, and its log; None: nowhere."""
 
-    work: Path
+    work: Path | None
     baseline: Baseline
-    log: Path
+    log: Path | None
 
 
 class Collector:
@@ -40,25 +50,33 @@ class Collector:
     def collect(self, job: Job, source: Source | None, outcome: Outcome) -> Outcome:
         """The outcome with its artifact. Without a source (the job never started) the artifact tells why.
 
-        A full disk makes a good outcome `disk`; one that was bad already keeps its cause. Never raises for the job's
-        own doing.
+        Where the disk is too full for the job's files, the artifact holds its log, or the log's end, and tells what
+        is missing. That makes a good outcome `disk`; one that was bad already keeps its cause. Never raises for the
+        job's own doing.
         """
         target = self._staging / f"artifact-{uuid4().hex}"
         try:
-            if source is not None:
-                return self._collect(job, source, outcome, target)
-            with tempfile.TemporaryDirectory(dir=self._staging) as empty:
-                work, log_path = Path(empty) / "work", Path(empty) / "log"
-                work.mkdir()
-                log_path.touch()
-                return self._collect(job, Source(work, {}, log_path), outcome, target)
+            return self._collect_what_fits(job, source or Source(None, {}, None), outcome, target)
         except (DiskExhausted, OSError) as error:
             log.warning("artifact lost", job_id=job.task_id, attempt=job.attempt, error=str(error))
             return without_artifact(outcome, str(error))
         finally:
             target.unlink(missing_ok=True)
 
-    def _collect(self, job: Job, source: Source, outcome: Outcome, target: Path) -> Outcome:
+    def _collect_what_fits(self, job: Job, source: Source, outcome: Outcome, target: Path) -> Outcome:
+        try:
+            return self._collect(job, source, outcome, target)
+        except (DiskExhausted, OSError) as error:
+            first = error
+        for log_bytes in LOG_BYTES:
+            target.unlink(missing_ok=True)
+            with suppress(DiskExhausted, OSError):
+                kept = self._collect(job, source, outcome, target, Less(str(first), log_bytes))
+                log.warning("artifact without files", job_id=job.task_id, attempt=job.attempt, error=str(first))
+                return kept
+        raise first
+
+    def _collect(self, job: Job, source: Source, outcome: Outcome, target: Path, less: Less | None = None) -> Outcome:
         final = outcome
 
         def describe(report: ArtifactReport) -> str:
@@ -66,7 +84,7 @@ class Collector:
             final = final_outcome(outcome, report)
             return outcome_json(job, final, report)
 
-        collect_artifact(source.work, source.baseline, source.log, describe, target, self._limits)
+        collect_artifact(source.work, source.baseline, source.log, describe, target, self._limits, less)
         return final.model_copy(update={"artifact": self._artifacts.add(target)})
 
 

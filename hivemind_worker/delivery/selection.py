@@ -26,9 +26,11 @@ MAX_DEPTH = 100
 class Selection:
     """One pass over a workspace: what goes in, what is left out and why."""
 
-    def __init__(self, baseline: Baseline, limits: ArtifactLimits) -> None:
+    def __init__(self, baseline: Baseline, limits: ArtifactLimits, none_because: str = "") -> None:
+        """`none_because`: why nothing goes in at all; then everything is only named."""
         self._baseline = baseline
         self._limits = limits
+        self._none_because = none_because
         self._bytes_left = limits.max_bytes
         self._entries = 0
         self._skipped: list[tuple[str, str]] = []
@@ -80,6 +82,10 @@ class Selection:
 
     def _has_room(self, name: str, status: os.stat_result) -> bool:
         """Whether the caps allow one more file of this size. A sparse file counts as long as it reads."""
+        if self._none_because:
+            self._leave_out(name, self._none_because)
+            self._over = self._over or f"{self._none_because}: no file of the job is in the artifact"
+            return False
         if len(name.encode()) > MAX_NAME_BYTES:
             self._leave_out(name, f"its path is longer than {MAX_NAME_BYTES} bytes")
             return False

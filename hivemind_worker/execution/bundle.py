@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Self
 
-from hivemind_worker.domain.errors import BundleRefused
+from hivemind_worker.domain.errors import BundleRefused, DiskExhausted
 from hivemind_worker.domain.resources import MIB, format_size
 from hivemind_worker.execution.unpack import Piece, unpack
 from hivemind_worker.execution.zip_directory import (
@@ -47,36 +47,59 @@ class BundleLimits:
 
 @dataclass(frozen=True, slots=True)
 class BundleManifest:
-    """What a bundle holds, in bytes unpacked; `root_names` are the files at its root."""
+    """What a bundle holds, in bytes unpacked; `root_names` lie at its root, `folders` are the root's with files."""
 
     files: int
     unpacked_bytes: int
     root_names: tuple[str, ...]
+    folders: tuple[str, ...]
 
 
 def inspect_bundle(path: Path, limits: BundleLimits) -> BundleManifest:
     """Check a zip without unpacking it. Raises BundleRefused, naming the entry and the rule."""
     with path.open("rb") as file:
-        pieces = _check(file, limits)
+        return _manifest(_check(file, limits))
+
+
+def _manifest(pieces: list[Piece]) -> BundleManifest:
     files = [piece for piece in pieces if not piece.is_dir]
     return BundleManifest(
         files=len(files),
         unpacked_bytes=sum(piece.size for piece in files),
         root_names=tuple(sorted(piece.parts[0] for piece in files if len(piece.parts) == 1)),
+        folders=tuple(sorted({piece.parts[0] for piece in files if len(piece.parts) > 1})),
     )
 
 
 def extract_bundle(
-    path: Path, target: Path, limits: BundleLimits, uid: int | None = None, gid: int | None = None
-) -> None:
-    """Unpack into `target` (made if missing, else empty), as files of uid:gid where given.
+    path: Path,
+    target: Path,
+    limits: BundleLimits,
+    uid: int | None = None,
+    gid: int | None = None,
+    *,
+    disk: int | None = None,
+) -> BundleManifest:
+    """Unpack into `target` (made if missing, else empty), as files of uid:gid where given, within `disk` bytes.
 
     Directories get mode 0755, files 0644, or 0755 where the zip says executable; nothing else of it is kept.
     Raises BundleRefused, DiskExhausted; then nothing of the bundle is left.
     """
     with path.open("rb") as file:
         pieces = _check(file, limits)
-        unpack(file, pieces, target, max_bytes=limits.max_unpacked_bytes, uid=uid, gid=gid)
+        manifest = _manifest(pieces)
+        most = limits.max_unpacked_bytes
+        if disk is not None:
+            check_disk(manifest.unpacked_bytes, disk)
+            most = min(most, disk)
+        unpack(file, pieces, target, max_bytes=most, uid=uid, gid=gid)
+    return manifest
+
+
+def check_disk(taken: int, disk: int) -> None:
+    """Raise DiskExhausted when a bundle's files take more bytes than the job's disk."""
+    if taken > disk:
+        raise DiskExhausted(f"the bundle alone takes {_bytes(taken)}, more than the job's disk of {_bytes(disk)}")
 
 
 def _check(file: BinaryIO, limits: BundleLimits) -> list[Piece]:

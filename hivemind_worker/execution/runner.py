@@ -9,11 +9,10 @@ from pathlib import Path
 
 import structlog
 
-from hivemind_worker.domain.errors import BundleRefused, DiskExhausted, HiveMindError, NotFound
+from hivemind_worker.domain.errors import BundleRefused, HiveMindError, NotFound
 from hivemind_worker.domain.job import Job, State
 from hivemind_worker.domain.outcome import Usage
-from hivemind_worker.domain.resources import format_size
-from hivemind_worker.execution.bundle import BundleLimits, extract_bundle
+from hivemind_worker.execution.bundle import BundleLimits, check_disk, extract_bundle
 from hivemind_worker.execution.disk import DiskWatch
 from hivemind_worker.execution.engine import Engine
 from hivemind_worker.execution.entrypoint import choose_entrypoint
@@ -128,19 +127,18 @@ class Runner:
 
     def _unpack(self, job: Job, workspace: Workspace) -> tuple[str, ...]:
         """Extract the bundle and choose its program. Raises BundleRefused, EntrypointRefused, DiskExhausted."""
-        spec = job.assignment
+        spec, limits = job.assignment, BundleLimits.of(self._settings)
+        disk = spec.requests.disk
         packed = workspace.root / "bundle.zip"
         try:
             path = self._bundles.local_copy(spec.bundle_sha256, packed)
-            extract_bundle(path, workspace.work, BundleLimits.of(self._settings), self._uid, self._gid)
+            holds = extract_bundle(path, workspace.work, limits, self._uid, self._gid, disk=disk)
         except NotFound:
             raise BundleRefused(f"the bundle {spec.bundle_sha256} is not in the store any more") from None
         finally:
             packed.unlink(missing_ok=True)
-        cap = spec.requests.disk
-        if disk_usage(workspace.work, at_most=cap) > cap:
-            raise DiskExhausted(f"the bundle alone takes more than the job's disk of {format_size(cap)}")
-        return choose_entrypoint(spec.command, workspace.root_files(), workspace.first_line)
+        check_disk(disk_usage(workspace.work), disk)  # as blocks, small files take more than their bytes
+        return choose_entrypoint(spec.command, workspace.root_files(), workspace.first_line, holds.folders)
 
     # --- meanwhile ---------------------------------------------------------------------------------------
 

@@ -55,9 +55,9 @@ class ZipEntry:
 
 
 def refuse(name: str | bytes, rule: str) -> NoReturn:
-    """Raise BundleRefused for one entry, with its name shortened and unmistakable."""
-    shown = name[:80]
-    raise BundleRefused(f"the bundle's entry {shown!r}{'…' if len(name) > 80 else ''}: {rule}")
+    """Raise BundleRefused for one entry, with its name as text, shortened and unmistakable."""
+    text = decode_name(name, is_utf8=False) if isinstance(name, bytes) else name
+    raise BundleRefused(f"the bundle's entry {text[:80]!r}{'…' if len(text) > 80 else ''}: {rule}")
 
 
 def read_end(file: BinaryIO) -> End:

@@ -77,6 +77,24 @@ def test_a_bundle_with_a_link_is_refused_before_anything_is_sent(node: Node, tmp
     assert "link is a symbolic link" in done.stderr
 
 
+@pytest.mark.parametrize("place", ["/proc/nope", "a-file", "a-file/below"])
+def test_an_output_that_cannot_be_written_is_said_before_anything_is_assigned(
+    node: Node, tmp_path: Path, place: str
+) -> None:
+    (tmp_path / "a-file").touch()
+    done = node.hivemind("run", "--id", "nowhere", "--output", str(tmp_path / place), BASE, "true")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert place in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert node.hivemind("show", "nowhere").returncode == 1
+
+
+def test_a_refused_job_leaves_no_output_directory(node: Node, tmp_path: Path) -> None:
+    done = node.hivemind("run", "--output", str(tmp_path / "a" / "b"), "--memory", "0", BASE, "true")
+    assert done.returncode == 126
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_is_not_a_zip_is_refused(node: Node, tmp_path: Path) -> None:
     (tmp_path / "x.zip").write_text("not a zip")
     done = node.hivemind("run", "--bundle", str(tmp_path / "x.zip"))
@@ -241,6 +259,23 @@ def test_logs_are_raw_can_be_followed_and_taken_up_later(node: Node) -> None:
     assert "".join(chunk["data"] for chunk in chunks if chunk["stream"] == "stdout") == "one\nthree\n"
     last = str(chunks[-1]["number"])
     assert node.hivemind("logs", "--from", last, "logged").stdout == "three\n"
+
+
+def test_following_a_quiet_job_ends_with_the_reader(node: Node) -> None:
+    node.hivemind("submit", "--id", "quiet", BASE, "sh", "-c", "echo begun; sleep 600")
+    command = [*HIVEMIND, "logs", "-f", "quiet"]
+    with subprocess.Popen(command, env=node.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as following:
+        try:
+            assert following.stdout is not None
+            assert following.stderr is not None
+            assert following.stdout.readline() == b"begun\n"
+            following.stdout.close()
+            assert following.stderr.read() == b""
+            assert following.wait() == 141
+        finally:
+            following.kill()
+    assert node.json("show", "quiet")["state"] == "running"
+    assert node.hivemind("stop", "quiet", "--grace", "0").returncode == 0
 
 
 def test_wait_exits_1_when_any_job_did_not_complete(node: Node) -> None:

@@ -9,13 +9,14 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 
 from hivemind_cli import nodefile, processes
 from hivemind_cli.plan import Door, Plan, Service
+from tests.disks import fill, small_disk
 
 #: answers GET with 200; says when it was told to leave; `deaf` does not leave
 SERVER = """
@@ -142,7 +143,18 @@ def test_a_port_that_is_taken_is_named_with_its_setting_before_anything_starts(s
         running = site.start(site.usual())
         running.expect(f"port {site.ports['api']} .* choose another with THE_API_PORT")
         assert running.process.wait() == 1
-    assert not (site.state / "logs" / "bridge.log").exists()
+    assert not site.state.exists()
+
+
+def test_a_refused_start_takes_back_only_what_it_made(site: Site) -> None:
+    mine = site.state / "logs" / "mine"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("kept")
+    with socket.socket() as squatter:
+        squatter.bind(("127.0.0.1", site.ports["api"]))
+        squatter.listen()
+        assert site.start(site.usual()).process.wait() == 1
+    assert [str(path.relative_to(site.state)) for path in sorted(site.state.rglob("*"))] == ["logs", "logs/mine"]
 
 
 def test_a_second_node_on_the_same_state_is_refused_and_the_first_goes_on(site: Site) -> None:
@@ -164,6 +176,32 @@ def test_a_service_that_dies_is_started_again(site: Site) -> None:
     running.expect("api is ready")
     assert running.pid("api") != before
     assert running.stop() == 0
+
+
+def test_a_full_disk_ends_no_node_and_once_there_is_room_node_json_is_true_again(site: Site) -> None:
+    with small_disk(site.state), closing(Running(site.usual())) as running:
+        running.expect("Ctrl-C stops")
+        fill(site.state)
+        os.kill(before := running.pid("api"), signal.SIGKILL)
+        running.expect(r"node.json cannot be written \(No space left on device\)")
+        running.expect("api was killed by SIGKILL; starting it again")
+        running.expect("api is ready")
+        running.expect("node.json cannot be written")
+        assert [path.name for path in site.state.glob(".node.json*")] == []
+        assert running.pid("api") == before
+        (site.state / "filler").unlink()
+        os.kill(running.pid("bridge"), signal.SIGKILL)
+        running.expect("bridge is ready")
+        assert running.stop() == 0
+        assert nodefile.read(site.state) is None
+
+
+def test_a_node_on_a_full_disk_stops_in_order(site: Site) -> None:
+    with small_disk(site.state), closing(Running(site.usual())) as running:
+        running.expect("Ctrl-C stops")
+        fill(site.state)
+        assert running.stop() == 0
+        assert sorted(path.name for path in site.state.iterdir()) == ["filler", "logs", "node.lock"]
 
 
 def test_what_a_service_says_is_in_its_log(site: Site) -> None:

@@ -64,11 +64,13 @@ def test_a_bundle_that_is_no_zip_is_refused_and_leaves_nothing(kit: Kit, setting
 def test_a_bundle_without_an_entry_point_is_refused_and_leaves_nothing(kit: Kit) -> None:
     with pytest.raises(EntrypointRefused, match=r"run_task.sh"):
         kit.run(kit.job(bundle={"notes.txt": b"hello"}))
+    with pytest.raises(EntrypointRefused, match=r"inside the folder 'proj' and must lie at the zip's root"):
+        kit.run(kit.job(bundle={"proj/main.py": b"hello"}))
     assert kit.leftovers() == []
 
 
 def test_a_bundle_larger_than_the_jobs_disk_is_refused_and_leaves_nothing(kit: Kit) -> None:
-    with pytest.raises(DiskExhausted, match="the bundle alone"):
+    with pytest.raises(DiskExhausted, match=r"the bundle alone takes 3M .* more than the job's disk of 1M"):
         kit.run(kit.job(bundle={"main.py": b"", "data": os.urandom(3 * MIB)}, requests={"disk": MIB}))
     assert kit.leftovers() == []
 

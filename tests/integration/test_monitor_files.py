@@ -110,6 +110,7 @@ def test_an_artifact_that_is_not_there_is_not_found(api: httpx.Client, site: Sit
     assert refused(api, "/api/tasks/waits/artifact") == (404, "not_found", None)
     ended_with(site, BlobRef(sha256="0" * 64, size=3))
     assert refused(api, "/api/tasks/t1/artifact") == (404, "not_found", None)
+    assert "is no longer kept (retention)" in api.get("/api/tasks/t1/artifact").text
 
 
 def test_an_artifact_is_streamed_whole_or_in_part(api: httpx.Client, site: Site, tmp_path: Path) -> None:

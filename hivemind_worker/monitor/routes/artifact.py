@@ -9,6 +9,7 @@ from anyio import to_thread
 from fastapi import APIRouter, Header, Request
 from fastapi.responses import Response, StreamingResponse
 
+from hivemind_worker.delivery.absence import why_absent
 from hivemind_worker.domain.assignment import check_task_id
 from hivemind_worker.domain.errors import NotFound
 from hivemind_worker.domain.outcome import BlobRef
@@ -75,7 +76,7 @@ def _ref(monitor: Monitor, task_id: str) -> BlobRef:
         raise NotFound(f"{task_id} has no artifact; it is {job.state.value}")
     ref = job.outcome.artifact
     if not monitor.stores.artifacts.exists(ref.sha256):
-        raise NotFound(f"the artifact of {task_id} is kept no longer")
+        raise NotFound(why_absent(job, monitor.settings.node_id))
     return ref
 
 

@@ -11,9 +11,10 @@ import pytest
 from bridge.client import Client
 from bridge.options import CHUNK
 from bridge.wire.hivemind.v1 import task_pb2, task_pb2_grpc
-from hivemind_worker.bootstrap import Stores
+from hivemind_worker.bootstrap import Stores, open_stores
 from hivemind_worker.domain.outcome import Cause
-from tests.integration.bridge.conftest import refused
+from hivemind_worker.settings import Settings
+from tests.integration.bridge.conftest import bridge_settings, refused, running
 from tests.site import Site
 
 Request = task_pb2.DownloadResultRequest
@@ -88,8 +89,24 @@ def test_an_artifact_that_was_swept_is_not_found(
     bridge: Client, stores: Stores, content: bytes, tmp_path: Path
 ) -> None:
     stores.artifacts.sweep(older_than=-1, in_use=frozenset)
-    with refused("NOT_FOUND"):
+    with refused("NOT_FOUND", says="the artifact of job t1 is no longer kept (retention)"):
         bridge.download("t1", tmp_path / "out.zip")
+
+
+def test_an_artifact_on_another_node_names_that_node(
+    stores: Stores, settings: Settings, content: bytes, tmp_path: Path
+) -> None:
+    elsewhere = bridge_settings(settings, node_id="n2", state=tmp_path / "n2")
+    theirs = open_stores(elsewhere)
+    try:
+        with (
+            running(theirs, elsewhere) as address,
+            Client(address) as client,
+            refused("NOT_FOUND", says="lies on node n1, whose files this bridge cannot read"),
+        ):
+            client.download("t1", tmp_path / "out.zip")
+    finally:
+        theirs.close()
 
 
 def test_a_target_that_cannot_be_written_is_said_so(bridge: Client, content: bytes, tmp_path: Path) -> None:

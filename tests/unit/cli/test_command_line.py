@@ -37,6 +37,8 @@ def test_a_command_that_does_not_exist_is_wrong_usage_with_a_hint(capsys: pytest
         (["run", "--env", "=x", "image"], "no name before"),
         (["run", "--env", "SURELY_NOT_SET_HERE", "image"], "is not set here"),
         (["run", "--network", "lan", "image"], "none"),
+        (["run", "--id", "", "image"], "'--id': it is empty"),
+        (["submit", "--id", "", "image"], "'--id': it is empty"),
         (["run", "--bundle", "/surely/not/there"], "does not exist"),
         (["ps", "--state", "sleeping"], "sleeping"),
         (["ps", "--limit", "0"], "0"),

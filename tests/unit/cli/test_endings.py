@@ -8,7 +8,7 @@ from hivemind_cli.endings import exit_code, sentence
 from hivemind_worker.domain.outcome import Cause
 
 CODES = {
-    "ok": 0, "exit": 3, "oom": 137, "timeout": 124, "cancelled": 130, "disk": 3, "image": 125, "bundle": 125,
+    "ok": 0, "exit": 3, "oom": 137, "timeout": 124, "cancelled": 130, "disk": 3, "image": 126, "bundle": 126,
     "entrypoint": 3, "unschedulable": 125, "node_lost": 125, "engine": 125, "internal": 125,
 }  # fmt: skip
 
@@ -27,7 +27,12 @@ def test_a_cause_that_we_do_not_know_yet_is_not_the_jobs_fault() -> None:
 
 
 def test_a_failure_is_never_a_success_even_when_its_code_got_lost() -> None:
-    assert exit_code({"cause": "exit", "exit_code": None}) == 125
+    assert exit_code({"cause": "exit", "exit_code": None}) == 126
+
+
+@pytest.mark.parametrize(("cause", "code"), [("entrypoint", 126), ("disk", 126), ("node_lost", 125), ("engine", 125)])
+def test_where_no_container_ever_ran_the_fault_decides(cause: str, code: int) -> None:
+    assert exit_code({"cause": cause, "exit_code": None}) == code
 
 
 def test_the_sentence_says_what_happened_without_control_characters() -> None:

@@ -35,6 +35,23 @@ def test_a_log_never_outgrows_its_bound_and_keeps_the_newest(tmp_path: Path) -> 
     assert tail(tmp_path / "x.log", 1) == ["line 099"]
 
 
+def test_a_log_that_cannot_be_opened_or_moved_loses_lines_and_takes_the_next_ones(tmp_path: Path) -> None:
+    path = tmp_path / "x.log"
+    path.mkdir()
+    log = LogFile(path, limit=10, older=1)
+    log.write(b"lost\n")
+    path.rmdir()
+    log.write(b"kept\n")
+    blocker = tmp_path / "x.log.1"
+    blocker.mkdir()
+    log.write(b"lost too\n")
+    assert path.read_bytes() == b"kept\n"
+    blocker.rmdir()
+    log.write(b"kept too\n")
+    log.close()
+    assert path.read_bytes() == b"kept too\n"
+
+
 def test_a_restarted_supervisor_goes_on_in_the_same_log(tmp_path: Path) -> None:
     for text in (b"one\n", b"two\n"):
         log = LogFile(tmp_path / "x.log")

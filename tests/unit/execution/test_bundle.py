@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from hivemind_worker.domain.errors import BundleRefused
+from hivemind_worker.domain.errors import BundleRefused, DiskExhausted
 from hivemind_worker.domain.outcome import Cause
 from hivemind_worker.domain.resources import MIB
 from hivemind_worker.execution.bundle import BundleLimits, extract_bundle, inspect_bundle
@@ -177,13 +177,22 @@ def test_a_name_and_a_type_that_disagree_are_refused(bundle: Path, name: str, ki
 
 @pytest.mark.parametrize("flag", [0x1, 0x40, 0x2000])
 def test_an_encrypted_entry_is_refused(bundle: Path, flag: int) -> None:
-    assert "'secret': is encrypted" in refusal(zips.write(bundle, OK, Entry("secret", b"x", flags=flag)))
+    assert "entry 'secret': is encrypted" in refusal(zips.write(bundle, OK, Entry("secret", b"x", flags=flag)))
 
 
 @pytest.mark.parametrize("method", [1, 6, 9, 12, 14, 93, 99])
 def test_another_compression_than_deflate_is_refused(bundle: Path, method: int) -> None:
     message = refusal(zips.write(bundle, OK, Entry("odd", b"x", method=method)))
+    assert message.startswith("the bundle's entry 'odd': is ")
     assert "encrypted" in message if method == 99 else f"method {method}" in message
+
+
+@pytest.mark.parametrize(
+    ("raw", "shown"),
+    [("übung\n\x1b".encode(), r"'übung\n\x1b'"), (b"caf\x82", "'café'"), (b"x" * 90, f"'{'x' * 80}'…")],
+)
+def test_a_name_in_a_refusal_is_text_and_harmless_whatever_its_bytes(bundle: Path, raw: bytes, shown: str) -> None:
+    assert f"entry {shown}: is compressed" in refusal(zips.write(bundle, OK, Entry(raw, b"x", method=14)))
 
 
 @pytest.mark.parametrize("pair", [("a", "a"), ("a", "./a"), ("a", "a/b"), ("d/a", "d/a/")])
@@ -199,6 +208,16 @@ def test_a_local_header_with_another_name_is_refused(bundle: Path) -> None:
 
 def test_a_missing_zip64_field_is_refused(bundle: Path) -> None:
     assert "zip64 field" in refusal(zips.write(bundle, Entry("a", b"x", size=0xFFFFFFFF)))
+
+
+def test_a_bundle_beyond_the_jobs_disk_stops_before_a_byte_is_written(bundle: Path, tmp_path: Path) -> None:
+    zips.write(bundle, Entry("a", bytes(MIB)), Entry("b", bytes(2 * MIB)))
+    with pytest.raises(DiskExhausted) as full:
+        extract_bundle(bundle, tmp_path / "out", LIMITS, disk=MIB)
+    assert str(full.value) == (
+        "the bundle alone takes 3M (3145728 bytes), more than the job's disk of 1M (1048576 bytes)"
+    )
+    assert not (tmp_path / "out").exists()
 
 
 # --- lies that only unpacking can see ---------------------------------------------------------------------
@@ -261,6 +280,7 @@ def test_a_bundle_tells_what_it_holds(bundle: Path) -> None:
     zips.write(bundle, OK, Entry("data/in.csv", b"1,2\n", method=8), Entry("data/", mode=stat.S_IFDIR | 0o755))
     manifest = inspect_bundle(bundle, LIMITS)
     assert (manifest.files, manifest.unpacked_bytes, manifest.root_names) == (2, 13, ("main.py",))
+    assert manifest.folders == ("data",)
 
 
 def test_the_executable_bit_is_kept_and_setuid_setgid_and_sticky_are_dropped(bundle: Path, tmp_path: Path) -> None:
@@ -344,7 +364,7 @@ def test_a_bundle_that_was_written_to_a_pipe_is_unpacked(bundle: Path, tmp_path:
             return len(data)
 
     pipe = Pipe()
-    with zipfile.ZipFile(pipe, "w", zipfile.ZIP_DEFLATED) as archive:  # type: ignore[arg-type]
+    with zipfile.ZipFile(pipe, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.txt", "text " * 100)
         archive.writestr("b.txt", "more")
     bundle.write_bytes(pipe.written)

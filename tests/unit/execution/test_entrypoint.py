@@ -26,6 +26,18 @@ def test_a_root_without_files_is_refused_with_the_hint_that_they_must_lie_there(
         choose_entrypoint((), [])
 
 
+@pytest.mark.parametrize(
+    ("folders", "told"), [(("proj",), "the folder 'proj'"), (("a", "b\n"), "the folders 'a', 'b\\n'")]
+)
+def test_a_root_whose_files_all_lie_in_folders_is_refused_and_these_are_named(
+    folders: tuple[str, ...], told: str
+) -> None:
+    with pytest.raises(EntrypointRefused) as refused:
+        choose_entrypoint((), [], folders=folders)
+    assert f"its files lie inside {told} and must lie at the zip's root" in str(refused.value)
+    assert "holds no files" not in str(refused.value)
+
+
 def test_two_programs_of_which_none_is_well_known_are_refused_and_both_named() -> None:
     with pytest.raises(EntrypointRefused, match=r"2 \.py files \('a\.py', 'b\.py'\)"):
         choose_entrypoint((), ["b.py", "a.py"])
