@@ -258,7 +258,7 @@ def test_the_program_runs_as_nobody_in_particular_without_capabilities_or_networ
         "print(env['TASK_ID'], env['HIVEMIND_ATTEMPT'], env['HOME'], env['PW'], env['A'])\n"
         "print(env['PYTHONUNBUFFERED'], env['NVIDIA_VISIBLE_DEVICES'])\n"
     )
-    job = kit.job(*python(code), env={"A": "b", "TASK_ID": "mine", "HOME": "/root"})
+    job = kit.job(*python(code), env={"A": "b", "TASK_ID": "mine"})
     prepared, ended = kit.run(job, PW="hidden")
     uid = prepared.workspace.work.stat().st_uid
     assert ended.cause is Cause.OK, kit.live(job, Stream.STDERR)
