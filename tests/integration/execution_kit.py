@@ -236,10 +236,10 @@ def _copy(source: socket.socket, target: socket.socket) -> None:
 
 def until(condition: Callable[[], object], what: str, seconds: float = 30.0) -> None:
     """Wait for a thing that nobody can tell us about."""
-    end = time.monotonic() + seconds
+    end, pause = time.monotonic() + seconds, threading.Event()
     while not condition():
         assert time.monotonic() < end, f"not in time: {what}"
-        time.sleep(0.02)
+        pause.wait(0.02)
 
 
 def lines(data: bytes) -> Iterator[str]:
