@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import socket
 import stat
 import sys
@@ -123,11 +125,13 @@ def _doors(settings: Settings) -> list[Door]:
 
 
 def _free_port(host: str) -> int:
+    """A port below the range that the kernel gives to outgoing connections: one of those could take it from us."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.bind((host.strip("[]"), 0))
-        port: int = probe.getsockname()[1]
-        return port
+    for port in random.sample(range(20_000, 32_000), 50):  # noqa: S311 - no secret
+        with socket.socket(family) as probe, contextlib.suppress(OSError):
+            probe.bind((host.strip("[]"), port))
+            return port
+    raise CliError(f"no free port was found on {host}")
 
 
 def _check_redis(settings: Settings) -> None:
