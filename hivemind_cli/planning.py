@@ -127,7 +127,7 @@ def _doors(settings: Settings) -> list[Door]:
 def _free_port(host: str) -> int:
     """A port below the range that the kernel gives to outgoing connections: one of those could take it from us."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    for port in random.sample(range(20_000, 32_000), 50):  # noqa: S311 - no secret
+    for port in random.sample(range(20_000, 32_000), 50):
         with socket.socket(family) as probe, contextlib.suppress(OSError):
             probe.bind((host.strip("[]"), port))
             return port
