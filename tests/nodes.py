@@ -82,6 +82,7 @@ def expect(process: subprocess.Popen[str], text: str) -> str:
         said.append(line)
         if text in line:
             return line
+    process.communicate()  # it has closed its output: it must not be left to fail a later test
     raise AssertionError(f"it never said {text!r}:\n{''.join(said)}")
 
 
