@@ -11,6 +11,8 @@ from typing import IO
 import structlog
 
 from hivemind_worker.admission.controller import Controller
+from hivemind_worker.admission.healer import Healer
+from hivemind_worker.admission.hinter import Hinter
 from hivemind_worker.admission.intake import Intake
 from hivemind_worker.admission.running import Running
 from hivemind_worker.bootstrap import Stores, open_stores
@@ -126,6 +128,7 @@ def build_agent(
     runner = Runner(engine, settings, stores.logs, stores.bundles, site_id=stores.ledger.site_id, node=node)
     running: Running[Handle] = Running()
     describe = describer(settings, engine)
+    hinter = Hinter(send, settings.beat)
     controller = Controller(
         jobs=stores.jobs,
         ledger=stores.ledger,
@@ -136,8 +139,15 @@ def build_agent(
         worker=worker,
         describe=describe,
         ready=engine.healthy,
-        send=send,
-        deaf=lambda: leave("hints go unheard while Redis answers: the consumer is deaf"),
+        hinter=hinter,
+        healer=Healer(
+            ledger=stores.ledger,
+            running=running,
+            hinter=hinter,
+            node=node,
+            worker=worker,
+            deaf=lambda: leave("hints go unheard while Redis answers: the consumer is deaf"),
+        ),
         beat=settings.beat,
         patience=settings.patience,
         lease=LEASE_BEATS * settings.beat,

@@ -13,11 +13,12 @@ from typing import Any
 
 import structlog
 
+from hivemind_worker.admission.healer import Healer
+from hivemind_worker.admission.hinter import Hinter
 from hivemind_worker.admission.policy import plan
-from hivemind_worker.admission.recovery import Absences, Hints
 from hivemind_worker.admission.running import Running
 from hivemind_worker.domain.errors import NotFound, StoreUnavailable
-from hivemind_worker.domain.node import Node, Reservation, total
+from hivemind_worker.domain.node import Node, total
 from hivemind_worker.store.jobs import JobStore
 from hivemind_worker.store.keys import Keys
 from hivemind_worker.store.ledger import Ledger
@@ -32,7 +33,7 @@ PLANS_PER_WORD = 5
 
 
 class Controller:
-    """Admits jobs to one worker of one node. `describe` measures the node; `send` puts a hint on the worker's queue."""
+    """Admits jobs to one worker of one node. `describe` measures the node."""
 
     def __init__(
         self,
@@ -46,19 +47,16 @@ class Controller:
         worker: str,
         describe: Callable[[], Node],
         ready: Callable[[], bool],
-        send: Callable[[str, int], None],
-        deaf: Callable[[], None],
+        hinter: Hinter,
+        healer: Healer,
         beat: float,
         patience: float,
         lease: float,
     ) -> None:
         self._jobs, self._ledger, self._keys, self._ear = jobs, ledger, keys, ear
         self._running, self._name, self._worker = running, node, worker
-        self._describe, self._ready, self._send = describe, ready, send
-        self._deaf = deaf
+        self._describe, self._ready, self._hinter, self._healer = describe, ready, hinter, healer
         self._beat_seconds, self._patience, self._lease = beat, patience, lease
-        self._hints = Hints(beat)
-        self._absences = Absences()
         self._stopping = threading.Event()
         self._next_beat = 0.0
         self._node: Node | None = None
@@ -91,7 +89,7 @@ class Controller:
                     self._away = False
                     log.info("redis is back")
             except StoreUnavailable as error:
-                self._absences.forget()
+                self._healer.redis_was_away()
                 if not self._away:
                     self._away = True
                     log.warning("redis is away; nothing is admitted", error=str(error))
@@ -126,28 +124,7 @@ class Controller:
         self._ledger.announce(measured, worker=self._worker, lease_seconds=self._lease)
         self._node = None
         self._pass_on_stops(self._running.ids())
-        self._heal()
-
-    def _heal(self) -> None:
-        """The one rule of recovery: a row of mine whose job I do not run gets its hint again."""
-        rows = self._ledger.rows(self._name)
-        self._adopt(rows)
-        self._hints.heard(self._running.take_entered())
-        mine = {task_id: row.attempt for task_id, row in rows.items() if row.worker == self._worker}
-        for task_id in self._hints.overdue(mine, self._running.ids(), time.monotonic()):
-            log.info("hint sent again", job_id=task_id, attempt=mine[task_id])
-            self._hint(task_id, mine[task_id])
-        if self._hints.unanswered(time.monotonic()):
-            self._deaf()
-
-    def _adopt(self, rows: dict[str, Reservation]) -> None:
-        """Take over the rows of this node's dead workers, this worker under an older name among them."""
-        others = {row.worker for row in rows.values()} - {self._worker}
-        living = self._ledger.living(self._name, others) if others else frozenset()
-        dead = self._absences.dead(others, living, time.monotonic())
-        for task_id, row in rows.items():
-            if row.worker in dead and self._ledger.adopt(self._name, task_id, row, self._worker):
-                log.warning("job adopted from a dead worker", job_id=task_id, attempt=row.attempt, worker=row.worker)
+        self._healer.heal()
 
     def _pass_on_stops(self, task_ids: list[str]) -> None:
         """The store decides whether a stop was asked for; a word on a channel only says to look."""
@@ -175,7 +152,7 @@ class Controller:
         answers = self._ledger.reserve(node.node, self._worker, chosen.claims)
         for claim, answer in zip(chosen.claims, answers, strict=True):
             if answer == "ok":
-                self._hint(claim.task_id, claim.row.attempt)
+                self._hinter.hint(claim.task_id, claim.row.attempt)
         stale = any(answer != "ok" for answer in answers)
         if stale:
             self._node = None
@@ -188,15 +165,6 @@ class Controller:
             except NotFound:
                 return None
         return self._node
-
-    def _hint(self, task_id: str, attempt: int) -> None:
-        """A hint has no guarantee: one that cannot be sent is sent again at the next beat."""
-        try:
-            self._send(task_id, attempt)
-        except Exception as error:  # noqa: BLE001 - kombu has many ways to say that the broker is away
-            log.warning("hint not sent", job_id=task_id, attempt=attempt, error=str(error))
-        finally:
-            self._hints.sent(task_id, attempt, time.monotonic())
 
     def _retire(self) -> None:
         try:
