@@ -26,6 +26,7 @@ from hivemind_worker.domain.assignment import check_task_id
 from hivemind_worker.domain.errors import InvalidField
 from hivemind_worker.domain.job import State
 from hivemind_worker.execution.bundle import BundleLimits
+from hivemind_worker.killpoints import reach
 from hivemind_worker.settings import Settings
 from hivemind_worker.store.jobs import Created
 from hivemind_worker.store.ledger import Ledger
@@ -94,6 +95,8 @@ class TaskService:
                 answers.append(error)
         passed = [answer for answer in answers if not isinstance(answer, Exception)]
         accepted = iter(self._intake.accept_many(passed) if passed else ())
+        for new in passed:
+            reach("accepted", new.assignment.task_id)
         return [answer if isinstance(answer, Exception) else next(accepted) for answer in answers]
 
     async def UploadBundle(self, messages: AsyncIterator[Any], _context: Any) -> Any:

@@ -17,6 +17,7 @@ from hivemind_worker.domain.errors import InvalidField
 from hivemind_worker.domain.outcome import BlobRef
 from hivemind_worker.domain.resources import format_size
 from hivemind_worker.execution.bundle import BundleLimits, inspect_bundle
+from hivemind_worker.killpoints import reach
 from hivemind_worker.store.blobs import BlobStore, BlobWriter
 
 log = structlog.get_logger()
@@ -62,6 +63,7 @@ class Uploads:
             _compare(expected, reception.size, reception.sha256)
             await reception.check(self._limits)
             ref = await reception.commit()
+            reach("bundle-kept")
         finally:
             reception.close()
         log.info("bundle kept", sha256=ref.sha256, size=ref.size)

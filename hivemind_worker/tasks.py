@@ -18,6 +18,7 @@ from hivemind_worker.domain.outcome import Cause, Outcome
 from hivemind_worker.domain.retry import next_step
 from hivemind_worker.execution.handle import Detached, Handle
 from hivemind_worker.execution.runner import Ended, Prepared
+from hivemind_worker.killpoints import reach
 from hivemind_worker.requests import JobRequest
 from hivemind_worker.step import agent_of
 from hivemind_worker.store.jobs import NewJob
@@ -86,6 +87,7 @@ def _accept_patiently(agent: Agent, new: NewJob) -> None:
         if not agent.running.enter(name, handle):
             raise Detached
         persist(handle, lambda: agent.intake.accept(new))
+        reach("accepted", new.assignment.task_id)
     finally:
         agent.running.leave(name)
         handle.close()
@@ -99,6 +101,7 @@ def run_attempt(agent: Agent, task_id: str, attempt: int) -> Job | None:
         return None
     try:
         job = persist(handle, lambda: agent.stores.jobs.claim(task_id, attempt, node=agent.node, worker=agent.worker))
+        reach("claimed", task_id)
         if job.stop_grace is not None:
             handle.stop(job.stop_grace)
         return _run_claimed(agent, job, handle)
@@ -116,9 +119,12 @@ def run_attempt(agent: Agent, task_id: str, attempt: int) -> Job | None:
 def _run_claimed(agent: Agent, job: Job, handle: Handle) -> Job:
     prepared, ended = _execute(agent, job, handle)
     persist(handle, lambda: agent.stores.jobs.advance(job.task_id, job.attempt, State.COLLECTING))
+    reach("collecting", job.task_id)
     job = persist(handle, lambda: agent.stores.jobs.get(job.task_id))  # now with the time it started
     outcome = _collect(agent, job, prepared, ended)
+    reach("artifact-kept", job.task_id)
     state = _record(agent, job, outcome, handle)
+    reach("retried" if state is State.WAITING else "recorded", job.task_id)
     if prepared is not None:
         agent.runner.clean(prepared, keep_workspace=state is State.FAILED and agent.settings.keep_failed_workspace > 0)
     log.info("attempt ended", job_id=job.task_id, attempt=job.attempt, cause=outcome.cause.value, state=state.value)
@@ -141,6 +147,7 @@ def _execute(agent: Agent, job: Job, handle: Handle) -> tuple[Prepared | None, E
     def started() -> None:
         try:
             jobs.advance(job.task_id, job.attempt, State.RUNNING)
+            reach("running", job.task_id)
         except StoreUnavailable:
             log.warning("start not recorded: redis is away", job_id=job.task_id, attempt=job.attempt)
 

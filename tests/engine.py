@@ -6,8 +6,8 @@
         engine.up()       # and back, on the same data
 
 Its data, sockets and containerd lie in a folder of their own, its containerd namespace is its own, and it touches no
-network: jobs on it run with the network `none`. Needs root and `dockerd`. Also for the chaos harness: nothing here knows
-pytest, and any thread may call it, one at a time.
+network: jobs on it run with the network `none`. Needs root and `dockerd`. Also for the chaos harness: nothing here
+knows pytest, and any thread may call it, one at a time.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from hivemind_worker.admission.policy import plan
 from hivemind_worker.admission.running import Running
 from hivemind_worker.domain.errors import NotFound, StoreUnavailable
 from hivemind_worker.domain.node import Node, total
+from hivemind_worker.killpoints import reach
 from hivemind_worker.store.jobs import JobStore
 from hivemind_worker.store.keys import Keys
 from hivemind_worker.store.ledger import Ledger
@@ -152,6 +153,7 @@ class Controller:
         answers = self._ledger.reserve(node.node, self._worker, chosen.claims)
         for claim, answer in zip(chosen.claims, answers, strict=True):
             if answer == "ok":
+                reach("reserved", claim.task_id)
                 self._hinter.hint(claim.task_id, claim.row.attempt)
         stale = any(answer != "ok" for answer in answers)
         if stale:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import structlog
 
 from hivemind_worker.admission.recovery import Hints
+from hivemind_worker.killpoints import reach
 
 log = structlog.get_logger()
 
@@ -23,6 +24,7 @@ class Hinter:
         """Send one. Never fails."""
         try:
             self._send(task_id, attempt)
+            reach("hinted", task_id)
         except Exception as error:  # noqa: BLE001 - kombu has many ways to say that the broker is away
             log.warning("hint not sent", job_id=task_id, attempt=attempt, error=str(error))
         finally:

@@ -18,6 +18,7 @@ from hivemind_worker.execution.prepared import Prepared
 from hivemind_worker.execution.sandbox import Identity
 from hivemind_worker.execution.verdict import cannot_start
 from hivemind_worker.execution.wire import EngineRefused, EngineStream
+from hivemind_worker.killpoints import reach
 from hivemind_worker.settings import Settings
 
 log = structlog.get_logger()
@@ -89,6 +90,7 @@ def _try(engine: Engine, settings: Settings, prepared: Prepared, handle: Handle,
             return Launched(found.id, None, found)
     assert prepared.container is not None
     check(handle)
+    reach("container-created", prepared.job.task_id)
     output = engine.attach(prepared.container)
     try:
         engine.start(prepared.container)
@@ -98,6 +100,7 @@ def _try(engine: Engine, settings: Settings, prepared: Prepared, handle: Handle,
     except BaseException:
         output.close()
         raise
+    reach("container-started", prepared.job.task_id)
     return Launched(prepared.container, output, None)
 
 

@@ -64,6 +64,11 @@ class Pump:
         #: monotonic time at which `flush` is due; None: nothing waits
         self.due: float | None = None
 
+    @property
+    def task_id(self) -> str:
+        """Whose log it is."""
+        return self._live.task_id
+
     # --- reading -----------------------------------------------------------------------------------------
 
     def read(self, source: EngineStream) -> bool:

@@ -30,6 +30,7 @@ from hivemind_worker.execution.usage import Meter
 from hivemind_worker.execution.verdict import Facts, decide
 from hivemind_worker.execution.watch import Exit, Limits, Watch
 from hivemind_worker.execution.workspace import Workspace, create_workspace, disk_usage, find_workspace
+from hivemind_worker.killpoints import reach
 from hivemind_worker.settings import Settings
 from hivemind_worker.store.blobs import BlobStore
 from hivemind_worker.store.logs import LogStore
@@ -83,6 +84,7 @@ class Runner:
         check(handle)
         image = ensure_image(self._engine, spec.image, self._settings.pull, self._settings.pull_timeout, handle)
         workspace = create_workspace(self._base, job.task_id, job.attempt, self._uid, self._gid)
+        reach("workspace-made", job.task_id)
         try:
             chosen = self._unpack(job, workspace) if spec.bundle_sha256 else None
             wrapped = chosen is not None and asks_for_packages(workspace.work)
@@ -101,6 +103,7 @@ class Runner:
         except BaseException:
             workspace.remove()
             raise
+        reach("workspace-ready", job.task_id)
         return Prepared(job, workspace, identity, body)
 
     def _site_id(self, handle: Handle) -> str:
@@ -257,6 +260,7 @@ class Runner:
             self._remove_container(prepared)
         except HiveMindError as error:
             log.warning("container left to the janitor", job_id=job.task_id, attempt=job.attempt, why=str(error))
+        reach("container-removed", job.task_id)
         if not keep_workspace:
             prepared.workspace.remove()
             return

@@ -18,6 +18,7 @@ from hivemind_worker.execution.patience import Backoff, patiently
 from hivemind_worker.execution.usage import Meter
 from hivemind_worker.execution.verdict import Reason
 from hivemind_worker.execution.wire import EngineRefused, EngineStream
+from hivemind_worker.killpoints import reach
 
 log = structlog.get_logger()
 
@@ -93,6 +94,7 @@ class Watch:
         """Stay until the container has ended and its output is read. Raises Detached, EngineRefused."""
         try:
             code, gone = self._until_exit()
+            reach("exit-seen", self._pump.task_id)
             at = time.monotonic()
             self._meter.ended()
             if not gone:
