@@ -43,7 +43,8 @@ def described(task: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "command", clean(shlex.join(task["command"]))
     if task.get("bundle_sha256"):
         yield "bundle", f"sha256:{task['bundle_sha256']}"
-    gpus = f", {asked['gpus']} GPUs of {size(asked['gpu_memory'])}" if asked.get("gpus") else ""
+    share = f"{size(asked['gpu_memory'])} each" if asked.get("gpu_memory") else "whole"
+    gpus = f", {asked['gpus']} GPUs ({share})" if asked.get("gpus") else ""
     amounts = f"{asked['cpu']:g} cores, {size(asked['memory'])} memory, {size(asked['disk'])} disk"
     yield "asked for", f"{amounts}, {asked['pids']} pids{gpus}"
     yield "attempt", f"{task['attempt']}, priority {task['priority']}"

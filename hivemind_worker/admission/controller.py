@@ -13,12 +13,13 @@ from typing import Any
 
 import structlog
 
+from hivemind_worker.admission.devices import free_on
 from hivemind_worker.admission.healer import Healer
 from hivemind_worker.admission.hinter import Hinter
 from hivemind_worker.admission.policy import plan
 from hivemind_worker.admission.running import Running
 from hivemind_worker.domain.errors import NotFound, StoreUnavailable
-from hivemind_worker.domain.node import Node, total
+from hivemind_worker.domain.node import Node
 from hivemind_worker.killpoints import reach
 from hivemind_worker.store.jobs import JobStore
 from hivemind_worker.store.keys import Keys
@@ -144,7 +145,7 @@ class Controller:
         if node is None:
             return False
         rows = self._ledger.rows(node.node)
-        free = (node.allocatable - total(list(rows.values()))).floor()
+        free, _ = free_on(node, rows.values())
         waiting = self._ledger.candidates(free) if free.slots else []
         if not waiting:
             return False

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hivemind_worker.admission.devices import free_on
 from hivemind_worker.domain.job import Job, State, WaitingInfo, view
-from hivemind_worker.domain.node import Node, NodeState, Reservation, node_view, total
+from hivemind_worker.domain.node import Node, NodeState, Reservation, node_view
 from hivemind_worker.domain.resources import Amount, describe
 from hivemind_worker.store.jobs import JobStore
 from hivemind_worker.store.ledger import Ledger
@@ -61,7 +62,8 @@ def _reason(job: Job, position: int | None, nodes: Sequence[Node], rows: Mapping
     wanted = Amount.of(job.assignment.requests)
     shortest: dict[str, int] | None = None
     for node in able:
-        missing = (node.allocatable - total(list(rows.get(node.node, ())))).lacks(wanted)
+        free, devices = free_on(node, rows.get(node.node, ()))
+        missing = free.lacks(wanted) | devices.lacks(job.assignment.requests)
         if not missing:
             return "fits; about to start" if position in (None, 1) else "fits; others are before it in the line"
         if shortest is None or sum(missing.values()) < sum(shortest.values()):

@@ -13,7 +13,7 @@ from hivemind_worker.domain.assignment import Assignment, check_env
 from hivemind_worker.domain.errors import HiveMindError, InvalidField, NeverFits, StoreUnavailable
 from hivemind_worker.domain.job import State
 from hivemind_worker.domain.node import Node
-from hivemind_worker.domain.resources import Amount, Request, describe
+from hivemind_worker.domain.resources import Amount, Request, describe, format_size
 from hivemind_worker.settings import Settings
 from hivemind_worker.store.blobs import BlobStore
 from hivemind_worker.store.jobs import Created, JobStore, NewJob
@@ -108,16 +108,13 @@ def never_fits(request: Request, nodes: Sequence[Node]) -> NeverFits | None:
     """Why no known node could ever hold the request; None when one could, or when no node is known yet. Pure."""
     if not nodes:
         return None
-    wanted = Amount.of(request)
-    best: dict[str, int] | None = None
-    for node in nodes:
-        missing = node.allocatable.lacks(wanted)
-        if not missing and gpu_memory_possible(request, node):
-            return None
-        if best is None or len(missing) < len(best):
-            best = missing
-    if not best:
-        return NeverFits(f"requests.gpu_memory: no node has {request.gpus} devices of that much memory")
+    wanted = Amount.of(request).model_copy(update={"gpus": 0})
+    missing = [node.allocatable.lacks(wanted) for node in nodes]
+    if any(not lacks and devices_possible(request, node) for lacks, node in zip(missing, nodes, strict=True)):
+        return None
+    best = min(missing, key=len)
+    if not best or (request.gpus and not any(devices_possible(request, node) for node in nodes)):
+        return NeverFits(_no_devices(request, nodes))
     name, _ = max(best.items(), key=lambda item: _relative(item, wanted))
     most = max(getattr(node.allocatable, name) for node in nodes)
     asked = getattr(wanted, name)
@@ -128,9 +125,36 @@ def never_fits(request: Request, nodes: Sequence[Node]) -> NeverFits | None:
     )
 
 
-def gpu_memory_possible(request: Request, node: Node) -> bool:
-    """Whether enough of the node's devices are large enough."""
-    return sum(1 for gpu in node.gpus if gpu.memory >= request.gpu_memory) >= request.gpus
+def devices_possible(request: Request, node: Node) -> bool:
+    """Whether the node's devices, with nobody on them, could hold the request. A cordon passes, a fault may not."""
+    return lendable_devices(request, node) >= request.gpus
+
+
+def lendable_devices(request: Request, node: Node) -> int:
+    """How many of the node's devices, within its cap, are well and large enough; cordoned ones count."""
+    cap = node.allocatable.gpus + sum(1 for gpu in node.gpus if gpu.cordoned and not gpu.trouble)
+    return min(cap, sum(1 for gpu in node.gpus if not gpu.trouble and gpu.lendable >= request.gpu_memory))
+
+
+def _no_devices(request: Request, nodes: Sequence[Node]) -> str:
+    """Which devices are asked for, what there is, and what is wrong with the rest."""
+    most = max(lendable_devices(request, node) for node in nodes)
+    asked, size = describe("gpus", request.gpus), f" of {format_size(request.gpu_memory)}" if request.gpu_memory else ""
+    field = "gpus"
+    if request.gpu_memory and any(
+        lendable_devices(request.model_copy(update={"gpu_memory": 0}), node) >= request.gpus for node in nodes
+    ):
+        field = "gpu_memory"
+        largest = max((gpu.lendable for node in nodes for gpu in node.gpus if not gpu.trouble), default=0)
+        size += f" each (the largest device lends {format_size(largest)})"
+    ill = [
+        f"GPU {gpu.index} of {node.node} is out: {gpu.trouble}" for node in nodes for gpu in node.gpus if gpu.trouble
+    ]
+    blind = [f"{node.node}: {node.gpu_trouble}" for node in nodes if node.gpu_trouble]
+    words = "; ".join([*ill, *blind][:4])
+    return f"requests.{field}: asked for {asked}{size}, but the most a node can lend is {most}" + (
+        f" ({words})" if words else ""
+    )
 
 
 def _relative(item: tuple[str, int], wanted: Amount) -> float:

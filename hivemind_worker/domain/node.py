@@ -23,13 +23,33 @@ class NodeState(StrEnum):
 
 
 class Gpu(BaseModel):
-    """One device. Memory in bytes."""
+    """One device, or one MIG instance of a device that is divided. Memory in bytes."""
 
     model_config = ConfigDict(frozen=True)
 
     uuid: str
     name: str
+    #: all of it; the driver keeps `reserved` for itself
     memory: int
+    reserved: int = 0
+    #: as nvidia-smi counts the device
+    index: int = 0
+    #: the device that a MIG instance is a part of
+    parent: str = ""
+    #: why it is out of capacity; '' when it is well
+    trouble: str = ""
+    #: an operator keeps new jobs off it
+    cordoned: bool = False
+
+    @property
+    def lendable(self) -> int:
+        """Bytes that jobs can have."""
+        return max(0, self.memory - self.reserved)
+
+    @property
+    def usable(self) -> bool:
+        """Whether new jobs may be placed on it."""
+        return not self.trouble and not self.cordoned
 
 
 class NodeUsage(BaseModel):
@@ -54,6 +74,8 @@ class Node(BaseModel):
     reserve: Amount
     allocatable: Amount
     gpus: tuple[Gpu, ...] = ()
+    #: why devices that are there cannot be lent: a driver that does not answer; '' when all is well
+    gpu_trouble: str = ""
     usage: NodeUsage = Field(default_factory=NodeUsage)
     heartbeat: int = 0
     workers: tuple[str, ...] = ()
@@ -74,6 +96,8 @@ class Reservation(BaseModel):
     disk: int
     pids: int
     gpus: tuple[str, ...] = ()
+    #: bytes held on each of `gpus`; 0: all of each
+    gpu_memory: int = 0
     #: epoch milliseconds at which the declared timeout ends, counted from admission
     deadline: int = 0
 
@@ -88,13 +112,15 @@ class Reservation(BaseModel):
             disk=request.disk,
             pids=request.pids,
             gpus=gpus,
+            gpu_memory=request.gpu_memory if gpus else 0,
             deadline=deadline,
         )
 
     @property
     def amount(self) -> Amount:
-        """What the row takes of the node."""
-        return Amount(millicores=self.millicores, memory=self.memory, gpus=len(self.gpus), disk=self.disk, slots=1)
+        """What the row takes of the node. `gpus` are whole devices; shares are bytes on each (admission/devices.py)."""
+        whole = 0 if self.gpu_memory else len(self.gpus)
+        return Amount(millicores=self.millicores, memory=self.memory, gpus=whole, disk=self.disk, slots=1)
 
 
 def total(rows: list[Reservation]) -> Amount:
@@ -124,7 +150,7 @@ def node_view(node: Node, rows: list[Reservation], waiting: int) -> dict[str, An
         "capacity": amount_view(node.capacity),
         "reserved_for_system": amount_view(node.reserve),
         "allocatable": amount_view(node.allocatable),
-        "reserved": amount_view(total(rows)),
+        "reserved": amount_view(total(rows)) | {"gpus": len({uuid for row in rows for uuid in row.gpus})},
         "usage": node.usage.model_dump(),
         "running": len(rows),
         "waiting": waiting,
@@ -132,5 +158,12 @@ def node_view(node: Node, rows: list[Reservation], waiting: int) -> dict[str, An
         "workers": list(node.workers),
         "version": node.version,
         "trouble": node.trouble,
-        "gpus": [gpu.model_dump() for gpu in node.gpus],
+        "gpu_trouble": node.gpu_trouble,
+        "gpus": [gpu_view(gpu, rows) for gpu in node.gpus],
     }
+
+
+def gpu_view(gpu: Gpu, rows: list[Reservation]) -> dict[str, Any]:
+    """One device as the outside sees it: `held` bytes by `jobs` jobs."""
+    here = [row for row in rows if gpu.uuid in row.gpus]
+    return gpu.model_dump() | {"held": sum(row.gpu_memory or gpu.lendable for row in here), "jobs": len(here)}

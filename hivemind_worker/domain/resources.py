@@ -118,11 +118,11 @@ class Amount(BaseModel):
 
     @classmethod
     def of(cls, request: Request) -> Self:
-        """What one job with this request takes."""
+        """What one job with this request takes. `gpus` are whole devices; shares of devices are not additive."""
         return cls(
             millicores=request.millicores,
             memory=request.memory,
-            gpus=request.gpus,
+            gpus=0 if request.gpu_memory else request.gpus,
             disk=request.disk,
             slots=1,
         )
@@ -165,6 +165,10 @@ def describe(name: str, amount: int) -> str:
         return f"{amount / 1000:g} cores"
     if name in ("memory", "disk"):
         return f"{format_size(amount)} of {name}"
+    if name == "gpu_memory":
+        return f"{format_size(amount)} of memory on a GPU"
+    if name == "gpus":
+        return f"{amount} GPU" if amount == 1 else f"{amount} GPUs"
     return f"{amount} {name}"
 
 

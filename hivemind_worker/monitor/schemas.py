@@ -113,6 +113,13 @@ class Amounts(Schema):
     slots: int
 
 
+class GpuView(Gpu):
+    """One device: `held` bytes of it by `jobs` jobs."""
+
+    held: int
+    jobs: int
+
+
 class NodeView(Schema):
     """One node. `allocatable` is what it lends, `reserved` what admitted jobs hold of it."""
 
@@ -129,7 +136,8 @@ class NodeView(Schema):
     workers: list[str]
     version: str
     trouble: str
-    gpus: list[Gpu]
+    gpu_trouble: str
+    gpus: list[GpuView]
 
 
 class Nodes(Schema):

@@ -52,6 +52,7 @@ class Ledger:
             "usage": node.usage.model_dump_json(),
             "version": node.version,
             "trouble": node.trouble,
+            "gpu_trouble": node.gpu_trouble,
             "heartbeat": self.now_ms(),
             **alloc,
         }
@@ -108,6 +109,7 @@ class Ledger:
             workers=tuple(sorted(worker for worker, seen in workers.items() if seen >= fresh)),
             version=record.get("version", ""),
             trouble=record.get("trouble", ""),
+            gpu_trouble=record.get("gpu_trouble", ""),
         )
 
     def set_state(self, name: str, state: NodeState) -> None:

@@ -229,6 +229,34 @@ def test_one_device_is_never_held_twice(stores: Stores) -> None:
     assert stores.ledger.reserve("n1", "w1", claims) == ["ok", "full"]
 
 
+def test_the_guard_sums_shares_per_device(stores: Stores) -> None:
+    announce(stores, gpus=(Gpu(uuid="a", name="x", memory=10, reserved=1), Gpu(uuid="b", name="x", memory=10)))
+    stores.jobs.create_many([new_job(f"j{i}") for i in range(6)])
+    rows = [
+        row(gpus=("a",), gpu_memory=5), row(gpus=("a",), gpu_memory=5), row(gpus=("a",), gpu_memory=4),
+        row(gpus=("a",)), row(gpus=("b", "b"), gpu_memory=1), row(gpus=("b",)),
+    ]  # fmt: skip
+    claims = [Claim(f"j{i}", request().shape, each) for i, each in enumerate(rows)]
+    assert stores.ledger.reserve("n1", "w1", claims) == ["ok", "full", "ok", "full", "full", "ok"]
+
+
+def test_ill_and_cordoned_devices_take_nothing_whatever_a_plan_says(stores: Stores) -> None:
+    ill, cordoned = Gpu(uuid="a", name="x", memory=9, trouble="gone"), Gpu(uuid="b", name="x", memory=9, cordoned=True)
+    announce(stores, gpus=(ill, cordoned))
+    stores.jobs.create_many([new_job(f"j{i}") for i in range(3)])
+    claims = [Claim(f"j{i}", request().shape, row(gpus=(uuid,))) for i, uuid in enumerate(("a", "b", "unknown"))]
+    assert stores.ledger.reserve("n1", "w1", claims) == ["full", "full", "full"]
+
+
+def test_no_more_devices_are_in_use_than_the_cap_says(stores: Stores) -> None:
+    announce(stores, gpus=(Gpu(uuid="a", name="x", memory=9), Gpu(uuid="b", name="x", memory=9)))
+    stores.redis.hset(stores.keys.node("n1"), "alloc_gpus", 1)
+    stores.jobs.create_many([new_job(f"j{i}") for i in range(3)])
+    rows = [row(gpus=("a",), gpu_memory=3), row(gpus=("b",), gpu_memory=3), row(gpus=("a",), gpu_memory=3)]
+    claims = [Claim(f"j{i}", request().shape, each) for i, each in enumerate(rows)]
+    assert stores.ledger.reserve("n1", "w1", claims) == ["ok", "full", "ok"]
+
+
 def test_a_draining_node_is_closed_to_the_guard(stores: Stores) -> None:
     announce(stores)
     stores.jobs.create(new_job())

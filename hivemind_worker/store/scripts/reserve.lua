@@ -2,29 +2,61 @@
 -- KEYS  1 node  2 reservations:<node>  3 waiting (all)  4 shapes  5 events, then per job: its record, waiting:<shape>
 -- ARGV  1 node  2 worker, then per job: id, attempt, shape, row JSON, changes channel
 -- RETURNS per job: 'ok' | 'gone' (does not wait any more) | 'full' (no room) | 'closed' (the node takes nothing)
-local node = redis.call('HMGET', KEYS[1], 'state', 'alloc_millicores', 'alloc_memory', 'alloc_gpus', 'alloc_disk', 'alloc_slots')
+local node = redis.call('HMGET', KEYS[1], 'state', 'alloc_millicores', 'alloc_memory', 'alloc_gpus', 'alloc_disk',
+  'alloc_slots', 'gpus')
 local free = {
-  millicores = tonumber(node[2] or 0), memory = tonumber(node[3] or 0), gpus = tonumber(node[4] or 0),
-  disk = tonumber(node[5] or 0), slots = tonumber(node[6] or 0),
+  millicores = tonumber(node[2] or 0), memory = tonumber(node[3] or 0), disk = tonumber(node[5] or 0),
+  slots = tonumber(node[6] or 0),
 }
-local held = {}
+
+-- Devices that take jobs: bytes that are free, how many jobs are on each; and how many may be in use at once. A device
+-- of a row that is not among them, cordoned or ill, takes nothing more and is counted nowhere.
+local devices, unused = {}, tonumber(node[4] or 0)
+for _, gpu in ipairs(cjson.decode(node[7] or '[]')) do
+  if gpu.trouble == '' and not gpu.cordoned then
+    local lends = math.max(0, gpu.memory - gpu.reserved)
+    devices[gpu.uuid] = { lends = lends, free = lends, jobs = 0 }
+  end
+end
+
+-- A row without gpu_memory holds all of each of its devices.
+local function share_of(row, device)
+  local share = tonumber(row.gpu_memory or 0)
+  return share > 0 and share or device.lends, share == 0
+end
 
 local function take(row)
   free.millicores = free.millicores - row.millicores
   free.memory = free.memory - row.memory
   free.disk = free.disk - row.disk
-  free.gpus = free.gpus - #row.gpus
   free.slots = free.slots - 1
-  for _, device in ipairs(row.gpus) do held[device] = true end
+  for _, uuid in ipairs(row.gpus) do
+    local device = devices[uuid]
+    if device then
+      if device.jobs == 0 then unused = unused - 1 end
+      device.free = device.free - share_of(row, device)
+      device.jobs = device.jobs + 1
+    end
+  end
+end
+
+local function fits_devices(row)
+  local fresh, seen = 0, {}
+  for _, uuid in ipairs(row.gpus) do
+    local device = devices[uuid]
+    if not device or seen[uuid] then return false end
+    seen[uuid] = true
+    local share, whole = share_of(row, device)
+    if (whole and device.jobs > 0) or device.free < share then return false end
+    if device.jobs == 0 then fresh = fresh + 1 end
+  end
+  return fresh == 0 or fresh <= unused
 end
 
 local function fits(row)
-  for _, device in ipairs(row.gpus) do
-    if held[device] then return false end
-  end
   -- What is not asked for cannot be missing, even when a cap was lowered below what is held.
   return free.millicores >= row.millicores and free.memory >= row.memory and free.disk >= row.disk
-    and (#row.gpus == 0 or free.gpus >= #row.gpus) and free.slots >= 1
+    and free.slots >= 1 and fits_devices(row)
 end
 
 for _, raw in ipairs(redis.call('HVALS', KEYS[2])) do take(cjson.decode(raw)) end

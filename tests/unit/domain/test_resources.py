@@ -76,4 +76,4 @@ def test_a_shape_holds_the_whole_request(
 def test_amounts_read_as_a_person_says_them() -> None:
     assert describe("millicores", 1500) == "1.5 cores"
     assert describe("memory", 256 * MIB) == "256M of memory"
-    assert describe("gpus", 2) == "2 gpus"
+    assert describe("gpus", 2) == "2 GPUs"

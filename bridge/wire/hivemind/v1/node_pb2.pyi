@@ -36,17 +36,31 @@ class NodeUsage(_message.Message):
     def __init__(self, cpu_percent: _Optional[float] = ..., memory_used: _Optional[int] = ..., disk_used: _Optional[int] = ..., load_1m: _Optional[float] = ...) -> None: ...
 
 class Gpu(_message.Message):
-    __slots__ = ("uuid", "name", "memory")
+    __slots__ = ("uuid", "name", "memory", "reserved", "index", "parent", "trouble", "cordoned", "held", "jobs")
     UUID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     MEMORY_FIELD_NUMBER: _ClassVar[int]
+    RESERVED_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    TROUBLE_FIELD_NUMBER: _ClassVar[int]
+    CORDONED_FIELD_NUMBER: _ClassVar[int]
+    HELD_FIELD_NUMBER: _ClassVar[int]
+    JOBS_FIELD_NUMBER: _ClassVar[int]
     uuid: str
     name: str
     memory: int
-    def __init__(self, uuid: _Optional[str] = ..., name: _Optional[str] = ..., memory: _Optional[int] = ...) -> None: ...
+    reserved: int
+    index: int
+    parent: str
+    trouble: str
+    cordoned: bool
+    held: int
+    jobs: int
+    def __init__(self, uuid: _Optional[str] = ..., name: _Optional[str] = ..., memory: _Optional[int] = ..., reserved: _Optional[int] = ..., index: _Optional[int] = ..., parent: _Optional[str] = ..., trouble: _Optional[str] = ..., cordoned: _Optional[bool] = ..., held: _Optional[int] = ..., jobs: _Optional[int] = ...) -> None: ...
 
 class Node(_message.Message):
-    __slots__ = ("node", "state", "capacity", "reserved_for_system", "allocatable", "reserved", "usage", "running", "waiting", "heartbeat", "workers", "version", "gpus", "trouble")
+    __slots__ = ("node", "state", "capacity", "reserved_for_system", "allocatable", "reserved", "usage", "running", "waiting", "heartbeat", "workers", "version", "gpus", "trouble", "gpu_trouble")
     NODE_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     CAPACITY_FIELD_NUMBER: _ClassVar[int]
@@ -61,6 +75,7 @@ class Node(_message.Message):
     VERSION_FIELD_NUMBER: _ClassVar[int]
     GPUS_FIELD_NUMBER: _ClassVar[int]
     TROUBLE_FIELD_NUMBER: _ClassVar[int]
+    GPU_TROUBLE_FIELD_NUMBER: _ClassVar[int]
     node: str
     state: str
     capacity: NodeResources
@@ -75,7 +90,8 @@ class Node(_message.Message):
     version: str
     gpus: _containers.RepeatedCompositeFieldContainer[Gpu]
     trouble: str
-    def __init__(self, node: _Optional[str] = ..., state: _Optional[str] = ..., capacity: _Optional[_Union[NodeResources, _Mapping]] = ..., reserved_for_system: _Optional[_Union[NodeResources, _Mapping]] = ..., allocatable: _Optional[_Union[NodeResources, _Mapping]] = ..., reserved: _Optional[_Union[NodeResources, _Mapping]] = ..., usage: _Optional[_Union[NodeUsage, _Mapping]] = ..., running: _Optional[int] = ..., waiting: _Optional[int] = ..., heartbeat: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., workers: _Optional[_Iterable[str]] = ..., version: _Optional[str] = ..., gpus: _Optional[_Iterable[_Union[Gpu, _Mapping]]] = ..., trouble: _Optional[str] = ...) -> None: ...
+    gpu_trouble: str
+    def __init__(self, node: _Optional[str] = ..., state: _Optional[str] = ..., capacity: _Optional[_Union[NodeResources, _Mapping]] = ..., reserved_for_system: _Optional[_Union[NodeResources, _Mapping]] = ..., allocatable: _Optional[_Union[NodeResources, _Mapping]] = ..., reserved: _Optional[_Union[NodeResources, _Mapping]] = ..., usage: _Optional[_Union[NodeUsage, _Mapping]] = ..., running: _Optional[int] = ..., waiting: _Optional[int] = ..., heartbeat: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., workers: _Optional[_Iterable[str]] = ..., version: _Optional[str] = ..., gpus: _Optional[_Iterable[_Union[Gpu, _Mapping]]] = ..., trouble: _Optional[str] = ..., gpu_trouble: _Optional[str] = ...) -> None: ...
 
 class GetNodeRequest(_message.Message):
     __slots__ = ("node",)
