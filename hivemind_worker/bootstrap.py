@@ -51,6 +51,7 @@ def open_stores(settings: Settings) -> Stores:
             ageing=settings.ageing,
             max_waiting=settings.max_waiting,
             retention=settings.retention,
+            unrecorded=settings.history_patience if settings.history else 0.0,
         ),
         ledger=Ledger(client, keys, heartbeat_timeout=settings.heartbeat_timeout),
         events=Events(client, keys),

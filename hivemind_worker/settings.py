@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -127,6 +128,11 @@ class Settings(BaseSettings):
     keep_failed_workspace: Seconds = 0.0
     retention: Annotated[Seconds, Field(ge=60)] = 7 * 86400.0
 
+    # --- the history: ended jobs that Redis has let go of ----------------------------------------------
+    history_url: SecretStr | None = None
+    history_retention: Seconds = 365 * 86400.0
+    history_patience: Seconds = 30 * 86400.0
+
     # --- the master's side, used once this node joins one ---------------------------------------------
     master_address: str | None = None
     session_timeout: Seconds = 3600.0
@@ -144,7 +150,8 @@ class Settings(BaseSettings):
 
     @field_validator(
         "ageing", "patience", "beat", "heartbeat_timeout", "default_timeout", "pull_timeout", "stop_grace",
-        "keep_failed_workspace", "retention", "session_timeout", "resource_report_interval", mode="before",
+        "keep_failed_workspace", "retention", "history_retention", "history_patience",
+        "session_timeout", "resource_report_interval", mode="before",
     )  # fmt: skip
     @classmethod
     def _time(cls, value: Any) -> Any:
@@ -175,6 +182,25 @@ class Settings(BaseSettings):
     def _redis_url(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not value.get_secret_value().startswith(REDIS_SCHEMES):
             raise ValueError(f"must start with {', '.join(REDIS_SCHEMES)}")
+        return value
+
+    @field_validator("history_url")
+    @classmethod
+    def _history_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None:
+            return None
+        scheme, _, rest = value.get_secret_value().partition("://")
+        right = scheme == "sqlite" and rest.startswith("//") and bool(rest.strip("/"))
+        if scheme in ("postgres", "postgresql"):
+            try:
+                where = urlsplit(value.get_secret_value())
+                right = bool(where.path.strip("/")) and (where.port is None or where.port > 0)
+            except ValueError:
+                right = False
+        if not right or not value.get_secret_value().isprintable():
+            raise ValueError("must be sqlite:////absolute/path or postgresql://user@host/database")
+        if scheme != "sqlite" and find_spec("psycopg") is None:
+            raise ValueError("PostgreSQL needs the package psycopg: pip install 'hivemind[postgres]'")
         return value
 
     @field_validator("default_image")
@@ -236,6 +262,15 @@ class Settings(BaseSettings):
         digest = hashlib.sha256(os.fsencode(self.state)).hexdigest()[:16]
         base = os.environ.get("XDG_RUNTIME_DIR") or "/tmp"  # noqa: S108 - the directory is made 0700
         return Path(base) / f"hivemind-{os.geteuid()}-{digest}" / "redis.sock"
+
+    @property
+    def history(self) -> str:
+        """The history's URL: the given one, else a file of SQLite's below `state`; '' when none is kept."""
+        if not self.history_retention:
+            return ""
+        if self.history_url is None:
+            return f"sqlite:///{self.state / 'history' / 'history.db'}"
+        return self.history_url.get_secret_value()
 
     @property
     def celery_broker(self) -> str:

@@ -21,7 +21,9 @@ def is_installed(pin: str) -> bool:
 
 def main() -> None:
     project = tomllib.loads((REPO / "pyproject.toml").read_text(encoding="utf-8"))
-    lines = [*project["project"]["dependencies"], *project["build-system"]["requires"]]
+    # An image serves every site: the driver for a history in PostgreSQL is part of it.
+    drivers = project["project"]["optional-dependencies"]["postgres"]
+    lines = [*project["project"]["dependencies"], *drivers, *project["build-system"]["requires"]]
     if "--all-pythons" in sys.argv[1:]:
         text = (REPO / "constraints.txt").read_text(encoding="utf-8")
         pins = (line.partition("#")[0].strip() for line in text.splitlines())

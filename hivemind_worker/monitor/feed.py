@@ -15,7 +15,7 @@ from hivemind_worker.domain.errors import StoreUnavailable
 from hivemind_worker.domain.job import State, iso
 from hivemind_worker.monitor.hub import Batch, Hub
 from hivemind_worker.monitor.sse import frame
-from hivemind_worker.store.events import Event
+from hivemind_worker.store.events import Event, order
 from hivemind_worker.store.wakeups import Ear
 
 log = structlog.get_logger()
@@ -204,9 +204,3 @@ def event_view(event: Event) -> dict[str, Any]:
 def state_frame(event: Event) -> bytes:
     """The same on its way to a watcher."""
     return frame("state", event_view(event), event.id)
-
-
-def order(event_id: str) -> tuple[int, int]:
-    """What event ids sort by. Raises ValueError."""
-    milliseconds, _, sequence = event_id.partition("-")
-    return int(milliseconds), int(sequence or 0)

@@ -57,10 +57,10 @@ def named_faults() -> Iterator[None]:
 
 @cache
 def script_source(name: str) -> str:
-    """The text of one script with the shared library in front of it."""
+    """The text of one script with what it shares with others in front of it."""
     folder = resources.files("hivemind_worker.store") / "scripts"
-    library = (folder / "_lib.lua").read_text("utf-8")
-    return library + "\n" + (folder / f"{name}.lua").read_text("utf-8")
+    parts = ["_lib", *(["_outbox"] if name.startswith("outbox_") else []), name]
+    return "\n".join((folder / f"{part}.lua").read_text("utf-8") for part in parts)
 
 
 @cache

@@ -14,12 +14,15 @@ from hivemind_worker.domain.errors import AlreadyExists, InvalidField, NotFound,
 from hivemind_worker.domain.job import Job, State, Times
 from hivemind_worker.domain.outcome import Cause, Outcome
 from hivemind_worker.store.connection import Scripts, fields, named_faults, text
+from hivemind_worker.store.index import Place, places
 from hivemind_worker.store.keys import Keys
 from hivemind_worker.store.seal import Sealer
 
 Created = Literal["created", "same"]
 #: records read in one round trip
 PAGE = 200
+#: what reading a record raises that somebody edited, or that another release wrote
+BROKEN = (ValueError, KeyError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,9 @@ class JobStore:
         ageing: float,
         max_waiting: int,
         retention: float,
+        unrecorded: float = 0.0,
     ) -> None:
+        """Seconds: `unrecorded` is what an ended job stays beyond `retention` until the history has it."""
         self._redis: Any = client  # redis-py types every reply as a union of its sync and async ones
         self._keys = keys
         self._scripts = Scripts(client)
@@ -60,6 +65,7 @@ class JobStore:
         self._ageing_ms = ageing * 1000
         self._max_waiting = max_waiting
         self._retention = max(1, int(retention))
+        self._record_retention = self._retention + int(unrecorded)
 
     # --- intake -------------------------------------------------------------------------------------
 
@@ -135,6 +141,21 @@ class JobStore:
                 pipe.hgetall(self._keys.job(task_id))
             return [job_of(fields(reply)) if reply else None for reply in pipe.execute()]
 
+    def get_each(self, task_ids: Sequence[str]) -> list[Job | Exception | None]:
+        """The same, but a record that cannot be read is its exception and costs no other."""
+        with named_faults():
+            pipe = self._redis.pipeline(transaction=False)
+            for task_id in task_ids:
+                pipe.hgetall(self._keys.job(task_id))
+            replies = pipe.execute()
+        found: list[Job | Exception | None] = []
+        for reply in replies:
+            try:
+                found.append(job_of(fields(reply)) if reply else None)
+            except BROKEN as error:
+                found.append(error)
+        return found
+
     def secrets(self, task_id: str) -> dict[str, str]:
         """The job's secrets, opened."""
         with named_faults():
@@ -171,28 +192,22 @@ class JobStore:
         return Page(tuple(found), "")
 
     def _walk(self, line: str, cursor: str) -> Iterator[Job]:
-        """Jobs of an index, newest first, ties by id; ids whose record has expired are swept out on the way."""
-        after = _parse_cursor(cursor)
-        size = PAGE
-        while True:
-            top: float | str = after[0] if after else "+inf"
-            with named_faults():
-                rows = self._redis.zrevrangebyscore(line, top, "-inf", start=0, num=size, withscores=True)
-            places = [(int(score), text(member)) for member, score in rows]
-            fresh = [place for place in places if after is None or place < after]
+        """Jobs of an index, newest first, ties by id; ids whose record has expired are swept out on the way.
+
+        A record that cannot be read hides none of the others.
+        """
+        after = parse_cursor(cursor)
+        while found := places(self._redis, line, after, PAGE):
             expired = []
-            for (_, task_id), job in zip(fresh, self.get_many([task_id for _, task_id in fresh]), strict=True):
+            for (_, task_id), job in zip(found, self.get_each([task_id for _, task_id in found]), strict=True):
                 if job is None:
                     expired.append(task_id)
-                else:
+                elif isinstance(job, Job):
                     yield job
             if expired:
                 with named_faults():
                     self._redis.zrem(line, *expired)
-            if len(rows) < size:
-                return
-            # A page of one millisecond's jobs, all seen before, needs a longer look.
-            size, after = (PAGE, fresh[-1]) if fresh else (size * 2, after)
+            after = found[-1]
 
     def forget_expired(self) -> None:
         """Take ids out of the index whose record Redis has let go of, from the oldest on."""
@@ -267,7 +282,7 @@ class JobStore:
             ],
             [
                 task_id, job.attempt, outcome.state, outcome.model_dump_json(), outcome.cause.value,
-                self._retention, keys.changes(task_id), keys.wake,
+                self._retention, keys.changes(task_id), keys.wake, self._record_retention,
             ],
         )  # fmt: skip
         if not done:
@@ -295,6 +310,16 @@ class JobStore:
             raise StaleAttempt(f"attempt {job.attempt} of {task_id} was fenced off before its retry")
         return int(done) == 1
 
+    def recorded(self, task_ids: Sequence[str]) -> tuple[bool, ...]:
+        """The history has these: they stay no longer than ended jobs do. False: not ended, or not there any more."""
+        keep = self._retention * 1000
+        replies = self._scripts.run_many("recorded", [([self._keys.job(task_id)], [keep]) for task_id in task_ids])
+        for reply in replies:
+            if isinstance(reply, Exception):
+                with named_faults():
+                    raise reply
+        return tuple(int(reply) >= 0 for reply in replies)
+
     # --- from outside ---------------------------------------------------------------------------------
 
     def cancel(self, task_id: str, grace: float) -> tuple[bool, State]:
@@ -309,7 +334,7 @@ class JobStore:
             ],
             [
                 task_id, shape, grace, outcome.model_dump_json(), self._retention, keys.changes(task_id),
-                keys.wake, keys.control(""),
+                keys.wake, keys.control(""), self._record_retention,
             ],
         )  # fmt: skip
         if reply is None:
@@ -342,7 +367,8 @@ def job_of(record: Mapping[str, str]) -> Job:
     )
 
 
-def _parse_cursor(cursor: str) -> tuple[int, str] | None:
+def parse_cursor(cursor: str) -> Place | None:
+    """The place behind which a page begins; None: at the newest. Raises InvalidField."""
     if not cursor:
         return None
     created, _, task_id = cursor.partition(":")

@@ -58,6 +58,18 @@ class Keys:
         """Stream: every state change."""
         return self._key("events")
 
+    def outbox(self, group: str) -> str:
+        """Hash: how far one follower of the events has come, and what troubles it."""
+        return self._key("outbox", group)
+
+    def outbox_lead(self, group: str) -> str:
+        """String with an expiry: which process follows the events for this group now."""
+        return self._key("outbox", group, "lead")
+
+    def set_aside(self, group: str) -> str:
+        """Stream: events that this group could not use, each with the reason; the newest thousand."""
+        return self._key("outbox", group, "aside")
+
     @property
     def nodes(self) -> str:
         """Set: names of the site's nodes."""

@@ -126,6 +126,28 @@ def test_a_bad_redis_url_is_refused_without_showing_its_password() -> None:
     assert "hunter2" not in message
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mysql://u:hunter2@host/db", "postgresql://u:hunter2@host", "postgresql://u:hunter2@host:port/db", "hunter2",
+        "sqlite://hunter2", "sqlite:///hunter2", "sqlite:////", "postgresql://u:hunter2@host/d\nb",
+    ],
+)  # fmt: skip
+def test_a_bad_history_url_is_refused_without_showing_its_password(url: str) -> None:
+    message = refusal({"HIVEMIND_HISTORY_URL": url})
+    assert message.startswith("HIVEMIND_HISTORY_URL: must be sqlite:////absolute/path or postgresql://")
+    assert "hunter2" not in message
+
+
+def test_the_history_is_a_file_of_the_nodes_own_unless_another_is_named_or_none_is_wanted(tmp_path: Path) -> None:
+    own = load_settings({}, state=tmp_path)
+    assert own.history == f"sqlite:///{tmp_path}/history/history.db"
+    named = load_settings({"HIVEMIND_HISTORY_URL": "postgresql://u:hunter2@host/db"})
+    assert named.history == "postgresql://u:hunter2@host/db"
+    assert "hunter2" not in repr(named)
+    assert load_settings({"HIVEMIND_HISTORY_RETENTION": "0s"}).history == ""
+
+
 def test_a_setting_from_the_command_line_is_named_by_itself() -> None:
     assert refusal({}, bridge_port=-1).startswith("bridge_port: must be")
     assert refusal({}, bridgeport=1) == "bridgeport: there is no such setting; config/hivemind.toml lists every setting"

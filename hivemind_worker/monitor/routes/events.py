@@ -12,11 +12,12 @@ from fastapi.responses import JSONResponse, Response
 
 from hivemind_worker.domain.errors import InvalidField, StoreUnavailable
 from hivemind_worker.monitor.context import Monitor, TheMonitor
-from hivemind_worker.monitor.feed import MAX_EVENTS, event_view, order, state_frame
+from hivemind_worker.monitor.feed import MAX_EVENTS, event_view, state_frame
 from hivemind_worker.monitor.hub import Watcher
 from hivemind_worker.monitor.routes.answers import answers
 from hivemind_worker.monitor.schemas import Changes
 from hivemind_worker.monitor.sse import HEARTBEAT, KEEPALIVE, EventStream, frame
+from hivemind_worker.store.events import order
 
 router = APIRouter(tags=["events"])
 

@@ -9,11 +9,11 @@ import pytest
 from hivemind_worker.domain.job import State, Times, WaitingInfo, view
 from hivemind_worker.domain.node import node_view
 from hivemind_worker.domain.outcome import BlobRef, Cause, Outcome
-from hivemind_worker.monitor.feed import order
 from hivemind_worker.monitor.health import reachable
 from hivemind_worker.monitor.routes.nodes import summed
 from hivemind_worker.monitor.schemas import Amounts, NodeView, Task
 from hivemind_worker.monitor.sse import frame
+from hivemind_worker.store.events import order
 from tests.builders import job, node, row
 
 

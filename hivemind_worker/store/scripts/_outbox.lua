@@ -1,0 +1,27 @@
+-- Prepended to the scripts of a group's leader, after _lib.lua: the fence, and the numbers that XINFO gives.
+
+-- Whether this term still stands; if so it is prolonged. A leader that was replaced changes nothing any more.
+local function leads(lead, outbox, term, milliseconds)
+  local held = redis.call('GET', lead)
+  if not held or string.match(held, '^(%d+) ') ~= term then return false end
+  redis.call('PEXPIRE', lead, milliseconds)
+  return true
+end
+
+local function field(pairs_of, name)
+  for i = 1, #pairs_of, 2 do
+    if pairs_of[i] == name then return pairs_of[i + 1] end
+  end
+end
+
+local function last_id(events)
+  if redis.call('EXISTS', events) == 0 then return '0-0' end
+  return field(redis.call('XINFO', 'STREAM', events), 'last-generated-id')
+end
+
+local function later(a, b)
+  local a_ms, a_n = string.match(a, '^(%d+)-(%d+)$')
+  local b_ms, b_n = string.match(b, '^(%d+)-(%d+)$')
+  a_ms, b_ms = tonumber(a_ms), tonumber(b_ms)
+  return a_ms > b_ms or (a_ms == b_ms and tonumber(a_n) > tonumber(b_n))
+end

@@ -1,0 +1,52 @@
+-- Read on for a group: what was taken before and never settled, then what is new. Finds out whether events were trimmed
+-- before the group had read them; then it notes from where on, and the group goes on at the stream's end.
+-- KEYS  1 lead  2 outbox  3 events
+-- ARGV  1 term  2 term in ms  3 group  4 most  5 id after which unsettled ones are wanted, or '>' for new ones
+--       6 1: a group that is made here has everything on record to look through
+-- RETURNS {'fenced'} | {'ok', entries, resync}: entries as XREADGROUP gives them (fields false: trimmed),
+--         resync as noted, JSON, or ''
+if not leads(KEYS[1], KEYS[2], ARGV[1], ARGV[2]) then return { 'fenced' } end
+local events, group = KEYS[3], ARGV[3]
+
+local function group_of()
+  if redis.call('EXISTS', events) == 0 then return nil end
+  for _, found in ipairs(redis.call('XINFO', 'GROUPS', events)) do
+    if field(found, 'name') == group then return found end
+  end
+end
+
+local function note_gap(since)
+  -- An older gap that is still being looked into begins earlier: its notes stand, but it has to be walked again.
+  local noted = redis.call('HGET', KEYS[2], 'resync')
+  if noted then since = cjson.decode(noted).since end
+  redis.call('HSET', KEYS[2], 'resync', cjson.encode({ since = since, place = '' }))
+  redis.call('HINCRBY', KEYS[2], 'gaps', 1)
+  redis.call('XGROUP', 'SETID', events, group, last_id(events))
+end
+
+local found = group_of()
+if not found then
+  redis.call('XGROUP', 'CREATE', events, group, '0', 'MKSTREAM')
+  if ARGV[6] == '1' then
+    redis.call('HSET', KEYS[2], 'resync', cjson.encode({ since = '0-0', place = '' }))
+  end
+  found = group_of()
+end
+
+local at = field(found, 'last-delivered-id')
+if at ~= '0-0' and #redis.call('XRANGE', events, at, at) == 0 then
+  -- What was read last is no longer there. If the stream still begins before it, it was taken out alone.
+  local first = redis.call('XRANGE', events, '-', '+', 'COUNT', 1)[1]
+  if first and later(first[1], at) then note_gap(at) end
+end
+
+local read = redis.call('XREADGROUP', 'GROUP', group, 'leader', 'COUNT', ARGV[4], 'STREAMS', events, ARGV[5])
+local entries = read and read[1] and read[1][2] or {}
+for _, entry in ipairs(entries) do
+  if not entry[2] then
+    -- Taken before, never settled, and gone since. The unsettled come oldest first, so this is where the gap begins.
+    note_gap(entry[1])
+    break
+  end
+end
+return { 'ok', entries, redis.call('HGET', KEYS[2], 'resync') or '' }
