@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import IO
@@ -26,6 +25,7 @@ from hivemind_worker.execution.engine import Engine
 from hivemind_worker.execution.handle import Handle
 from hivemind_worker.execution.janitor import Janitor
 from hivemind_worker.execution.runner import Runner
+from hivemind_worker.housekeeping import Rounds, housekeeping
 from hivemind_worker.settings import Settings
 from hivemind_worker.store.wakeups import Ear
 from hivemind_worker.version import __version__
@@ -34,8 +34,6 @@ log = structlog.get_logger()
 
 #: a worker whose lease has lapsed is taken for dead; several beats long, so that one late beat is no death
 LEASE_BEATS = 5
-#: seconds between the janitor's rounds
-JANITOR_ROUND = 30.0
 
 
 @dataclass(frozen=True)
@@ -70,33 +68,6 @@ class Agent:
         self.rounds.stop()
         self.controller.stop(timeout=1.0)
         self.runner.close()
-
-
-class Rounds:
-    """The janitor's thread: one round at boot, then one every JANITOR_ROUND seconds."""
-
-    def __init__(self, sweep: Callable[[], None]) -> None:
-        self._sweep = sweep
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="janitor", daemon=True)
-
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Ask it to end after the round it is in; nothing depends on a round being whole."""
-        self._stopping.set()
-
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                self._sweep()
-            except HiveMindError as error:
-                log.info("janitor's round put off", why=str(error))
-            except Exception:
-                log.exception("janitor stumbled")
-            self._stopping.wait(JANITOR_ROUND)
 
 
 def take_name(settings: Settings, worker: str) -> IO[bytes]:
@@ -161,9 +132,9 @@ def build_agent(
         intake=Intake(stores.jobs, stores.ledger, stores.bundles, settings),
         running=running,
         runner=runner,
-        collector=Collector(stores.artifacts, settings.state / "tmp", ArtifactLimits.of(settings)),
+        collector=Collector(stores.artifacts, stores.staging.folder, ArtifactLimits.of(settings)),
         controller=controller,
-        rounds=Rounds(lambda: sweep(stores, janitor, node, settings.retention)),
+        rounds=housekeeping(stores, janitor, running, node=node, settings=settings),
         lock=lock,
     )
 
@@ -187,12 +158,3 @@ def describer(settings: Settings, engine: Engine) -> Callable[[], Node]:
         )
 
     return describe
-
-
-def sweep(stores: Stores, janitor: Janitor, node: str, retention: float) -> None:
-    """One round: containers and workspaces without a row, blobs that nobody needs. Raises StoreUnavailable."""
-    live = frozenset((task_id, row.attempt) for task_id, row in stores.ledger.rows(node).items())
-    janitor.sweep(live)
-    stores.jobs.forget_expired()
-    stores.bundles.sweep(retention, stores.jobs.bundles_in_use)
-    stores.artifacts.sweep(retention, frozenset)

@@ -15,6 +15,7 @@ from hivemind_worker.store.keys import Keys
 from hivemind_worker.store.ledger import Ledger
 from hivemind_worker.store.logs import LogStore
 from hivemind_worker.store.seal import Sealer
+from hivemind_worker.store.staging import Staging
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,12 @@ class Stores:
     logs: LogStore
     bundles: BlobStore
     artifacts: BlobStore
+    staging: Staging
 
     def close(self) -> None:
         """Give the connections back."""
         self.redis.close()
+        self.staging.close()
 
 
 def open_stores(settings: Settings) -> Stores:
@@ -40,7 +43,7 @@ def open_stores(settings: Settings) -> Stores:
     settings.state.mkdir(parents=True, exist_ok=True, mode=0o700)
     client, keys = connect(settings.redis), Keys(settings.namespace)
     sealer = Sealer.from_file(settings.state / "secret.key")
-    blobs, staging = settings.state / "blobs", settings.state / "tmp"
+    blobs, staging = settings.state / "blobs", Staging(settings.state / "tmp")
     return Stores(
         redis=client,
         keys=keys,
@@ -56,6 +59,7 @@ def open_stores(settings: Settings) -> Stores:
         ledger=Ledger(client, keys, heartbeat_timeout=settings.heartbeat_timeout),
         events=Events(client, keys),
         logs=LogStore(client, keys),
-        bundles=BlobStore((blobs / "bundles").as_uri(), staging),
-        artifacts=BlobStore((blobs / "artifacts").as_uri(), staging),
+        bundles=BlobStore((blobs / "bundles").as_uri(), staging.folder),
+        artifacts=BlobStore((blobs / "artifacts").as_uri(), staging.folder),
+        staging=staging,
     )

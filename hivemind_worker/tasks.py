@@ -123,10 +123,11 @@ def _run_claimed(agent: Agent, job: Job, handle: Handle) -> Job:
     job = persist(handle, lambda: agent.stores.jobs.get(job.task_id))  # now with the time it started
     outcome = _collect(agent, job, prepared, ended)
     reach("artifact-kept", job.task_id)
+    keep = outcome.state == State.FAILED.value and agent.runner.keep(prepared)
     state = _record(agent, job, outcome, handle)
     reach("retried" if state is State.WAITING else "recorded", job.task_id)
     if prepared is not None:
-        agent.runner.clean(prepared, keep_workspace=state is State.FAILED and agent.settings.keep_failed_workspace > 0)
+        agent.runner.clean(prepared, keep_workspace=keep and state is State.FAILED)
     log.info("attempt ended", job_id=job.task_id, attempt=job.attempt, cause=outcome.cause.value, state=state.value)
     return job.model_copy(update={"state": state, "outcome": outcome})
 

@@ -1,14 +1,19 @@
-"""The janitor: removes what no row of the ledger stands behind, our containers and workspaces."""
+"""The janitor: removes what no row of the ledger stands behind, our containers and workspaces.
+
+No age is needed to tell a leftover from a beginning. A row is there before its attempt makes anything and goes only
+once the outcome is recorded, so what was seen first and has no row afterwards is nobody's. There are no networks and
+helper containers to remove: this node makes none.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 import structlog
 
-from hivemind_worker.domain.errors import HiveMindError
+from hivemind_worker.domain.errors import EngineUnavailable, HiveMindError
 from hivemind_worker.execution.engine import Engine
 from hivemind_worker.execution.found import Found
 from hivemind_worker.execution.sandbox import LABEL_ATTEMPT, LABEL_NODE, LABEL_SITE, LABEL_TASK
@@ -17,8 +22,8 @@ from hivemind_worker.settings import Settings
 
 log = structlog.get_logger()
 
-#: seconds that a thing is left alone: its row may be younger than the list of rows at hand
-MIN_AGE = 60.0
+#: a job's id and the number of one attempt
+Attempt = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,80 +32,96 @@ class Kept:
 
     task_id: str
     attempt: int
-    made_at: float
     kept_until: float | None
 
 
 def doomed_containers(
-    found: Iterable[Found], live: frozenset[tuple[str, int]], *, site: str, node: str, now: float
+    found: Iterable[Found], live: Collection[Attempt], bodies: Collection[str], *, site: str, node: str
 ) -> list[Found]:
-    """The containers of this site and node that no row stands behind."""
+    """The containers of this site and node that no row stands behind. Pure.
+
+    `bodies`: the jobs that this worker has bodies for. Such a body may be cleaning up after its end, so what does not
+    run is left to it; what does run is stopped, whoever watches it: its attempt was fenced off.
+    """
     return [
         container
         for container in found
         if container.labels.get(LABEL_SITE) == site
         and container.labels.get(LABEL_NODE) == node
-        and _attempt_of(container) not in live
-        and now - (container.created_at or 0.0) >= MIN_AGE
+        and attempt_of(container) not in live
+        and (container.running or container.labels.get(LABEL_TASK, "") not in bodies)
     ]
 
 
-def doomed_workspaces(kept: Iterable[Kept], live: frozenset[tuple[str, int]], *, now: float) -> list[Kept]:
-    """The workspaces that no row stands behind and nobody asked to keep (any more)."""
+def doomed_workspaces(
+    kept: Iterable[Kept], needed: Collection[Attempt], bodies: Collection[str], *, now: float
+) -> list[Kept]:
+    """The workspaces that neither a row nor a container needs and nobody asked to keep (any more). Pure."""
     return [
         workspace
         for workspace in kept
-        if (workspace.task_id, workspace.attempt) not in live
-        and now - workspace.made_at >= MIN_AGE
+        if (workspace.task_id, workspace.attempt) not in needed
+        and workspace.task_id not in bodies
         and (workspace.kept_until is None or now >= workspace.kept_until)
     ]
 
 
-def _attempt_of(container: Found) -> tuple[str, int]:
-    attempt = container.labels.get(LABEL_ATTEMPT, "")
-    return container.labels.get(LABEL_TASK, ""), int(attempt) if attempt.isdecimal() else -1
+def attempt_of(container: Found) -> Attempt:
+    """What its labels claim; no attempt has the number -1."""
+    number = container.labels.get(LABEL_ATTEMPT, "")
+    whole = number.isascii() and number.isdecimal()
+    return container.labels.get(LABEL_TASK, ""), int(number) if whole else -1
 
 
 class Janitor:
-    """Sweeps one node. Blobs have a sweep of their own in their store."""
+    """Sweeps one node's containers and workspaces. Several workers of a node may each have one."""
 
     def __init__(self, engine: Engine, settings: Settings, *, site_id: Callable[[], str], node: str) -> None:
         self._engine = engine
         self._base = settings.state / "workspaces"
         self._ask_site = site_id
+        self._site: str | None = None
         self._node = node
 
-    def sweep(self, live: frozenset[tuple[str, int]]) -> None:
-        """One round. `live`: the attempts that rows of this node stand for. Raises StoreUnavailable.
+    def sweep(self, rows: Callable[[], Collection[Attempt]], bodies: Callable[[], Collection[str]] = frozenset) -> None:
+        """One round. `rows`: the attempts that rows of this node stand for; asked after everything was listed.
 
-        Containers first: a workspace goes only after the container that may write to it. An engine that is away
-        puts the whole round off.
+        Containers first: a workspace goes only after the container that may write to it.
+        Raises StoreUnavailable and EngineUnavailable, and then nothing more is removed.
         """
-        site, now = self._ask_site(), time.time()
-        try:
-            found = self._engine.list({LABEL_SITE: site, LABEL_NODE: self._node})
-            doomed = doomed_containers(found, live, site=site, node=self._node, now=now)
-            for container in doomed:
-                self._engine.remove(container.id)
-                log.info("container without a row removed", container=container.name)
-        except HiveMindError as error:
-            log.info("janitor's round put off", why=str(error))
+        self._site = self._site or self._ask_site()
+        found = self._engine.list({LABEL_SITE: self._site, LABEL_NODE: self._node})
+        workspaces = list_workspaces(self._base)
+        if not found and not workspaces:
             return
-        gone = {container.id for container in doomed}
-        mounted = frozenset(_attempt_of(container) for container in found if container.id not in gone)
-        self._sweep_workspaces(live | mounted, now)
+        busy = frozenset(bodies())  # before the rows: a body that ends meanwhile has lost its row by then
+        live = frozenset(rows())
+        doomed = doomed_containers(found, live, busy, site=self._site, node=self._node)
+        gone = {container.id for container in doomed if self._remove(container)}
+        mounted = {attempt_of(container) for container in found if container.id not in gone}
+        self._sweep_workspaces(workspaces, live | mounted, busy)
 
-    def _sweep_workspaces(self, needed: frozenset[tuple[str, int]], now: float) -> None:
-        workspaces = {(one.task_id, one.attempt): one for one in list_workspaces(self._base)}
-        kept = [_kept(workspace, now) for workspace in workspaces.values()]
-        for one in doomed_workspaces(kept, needed, now=now):
-            if workspaces[(one.task_id, one.attempt)].remove():
+    def _remove(self, container: Found) -> bool:
+        """One that the engine does not let go of must not keep the others."""
+        try:
+            self._engine.remove(container.id)
+        except EngineUnavailable:
+            raise
+        except HiveMindError as error:
+            log.warning("container without a row not removed", container=container.name, why=str(error))
+            return False
+        log.info("container without a row removed", container=container.name, status=container.status)
+        return True
+
+    def _sweep_workspaces(
+        self, workspaces: list[Workspace], needed: Collection[Attempt], bodies: Collection[str]
+    ) -> None:
+        candidates = {(one.task_id, one.attempt): one for one in workspaces}
+        kept = [
+            Kept(one.task_id, one.attempt, one.kept_until)
+            for key, one in candidates.items()
+            if key not in needed  # before its file is read: it may hold a long baseline
+        ]
+        for one in doomed_workspaces(kept, needed, bodies, now=time.time()):
+            if candidates[(one.task_id, one.attempt)].remove():
                 log.info("workspace without a row removed", job_id=one.task_id, attempt=one.attempt)
-
-
-def _kept(workspace: Workspace, now: float) -> Kept:
-    try:
-        made_at, until = workspace.root.stat().st_mtime, workspace.kept_until
-    except OSError:
-        made_at, until = now, None  # it vanishes by itself, or is looked at again
-    return Kept(workspace.task_id, workspace.attempt, made_at, until)

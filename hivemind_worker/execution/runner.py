@@ -253,8 +253,23 @@ class Runner:
         cause, evidence = decide(facts)
         return Ended(cause, evidence, left.code, _usage(meter, wall), info)
 
+    def keep(self, prepared: Prepared | None) -> bool:
+        """Mark a failed attempt's workspace to be kept a while, where settings ask for it; whether it will be.
+
+        To be called before the outcome is recorded: from then on a workspace without the mark is anybody's to remove.
+        """
+        if prepared is None or not self._settings.keep_failed_workspace:
+            return False
+        try:
+            prepared.workspace.keep_until(time.time() + self._settings.keep_failed_workspace)
+        except (OSError, HiveMindError) as error:
+            job = prepared.job
+            log.warning("workspace not kept", job_id=job.task_id, attempt=job.attempt, why=str(error))
+            return False
+        return True
+
     def clean(self, prepared: Prepared, keep_workspace: bool) -> None:
-        """Remove container and workspace, or keep the workspace for a while. Does not raise: the janitor goes on."""
+        """Remove container and workspace, or leave the workspace. Does not raise: the janitor goes on."""
         job = prepared.job
         try:
             self._remove_container(prepared)
@@ -263,11 +278,6 @@ class Runner:
         reach("container-removed", job.task_id)
         if not keep_workspace:
             prepared.workspace.remove()
-            return
-        try:
-            prepared.workspace.keep_until(time.time() + self._settings.keep_failed_workspace)
-        except (OSError, HiveMindError) as error:
-            log.warning("workspace not kept", job_id=job.task_id, attempt=job.attempt, why=str(error))
 
     def _remove_container(self, prepared: Prepared) -> None:
         """By id: another site's container may bear the same name."""

@@ -14,6 +14,7 @@ from hivemind_worker.domain.errors import BundleRefused, DiskExhausted, Entrypoi
 from hivemind_worker.domain.outcome import Cause
 from hivemind_worker.domain.resources import MIB
 from hivemind_worker.execution.handle import Handle, StoppedEarly
+from hivemind_worker.execution.janitor import Janitor
 from hivemind_worker.settings import Settings
 from hivemind_worker.store.logs import Stream
 
@@ -354,8 +355,14 @@ def test_the_live_log_of_a_second_attempt_goes_on_after_the_firsts(kit: Kit) -> 
 
 def test_cleaning_leaves_nothing_or_the_workspace_that_is_to_be_kept(kit: Kit) -> None:
     prepared, _ = kit.run(kit.job("false"))
+    assert not kit.runner.keep(prepared), "the settings do not ask for it"
+    kit.settings = kit.settings.model_copy(update={"keep_failed_workspace": 60.0})
+    kit.runner = kit.new_runner()
+    assert not kit.runner.keep(None)
+    assert kit.runner.keep(prepared)
     kit.runner.clean(prepared, keep_workspace=True)
     assert kit.leftovers() == [prepared.workspace.root.name]
-    assert prepared.workspace.kept_until is not None
+    Janitor(kit.engine, kit.settings, site_id=kit.stores.ledger.site_id, node="n1").sweep(frozenset)
+    assert kit.leftovers() == [prepared.workspace.root.name]
     kit.runner.clean(prepared, keep_workspace=False)
     assert kit.leftovers() == []

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
+import pytest
+
 from hivemind_worker.execution.found import Found
-from hivemind_worker.execution.janitor import MIN_AGE, Kept, doomed_containers, doomed_workspaces
+from hivemind_worker.execution.janitor import Kept, doomed_containers, doomed_workspaces
 
 NOW = 1_000_000.0
-OLD = NOW - MIN_AGE - 1
 
 
-def container(task_id: str = "a", attempt: str = "1", site: str = "s", node: str = "n", at: float = OLD) -> Found:
+def container(
+    task_id: str = "a", attempt: str = "1", site: str = "s", node: str = "n", status: str = "running"
+) -> Found:
     labels = {
         "hivemind.site": site,
         "hivemind.node": node,
         "hivemind.task_id": task_id,
         "hivemind.attempt": attempt,
     }
-    return Found(id="1", name="x", status="running", labels=labels, created_at=at)
+    return Found(id="1", name="x", status=status, labels=labels)
 
 
-def doomed(found: Found, *live: tuple[str, int]) -> bool:
-    return bool(doomed_containers([found], frozenset(live), site="s", node="n", now=NOW))
+def doomed(found: Found, *live: tuple[str, int], bodies: tuple[str, ...] = ()) -> bool:
+    return bool(doomed_containers([found], frozenset(live), bodies, site="s", node="n"))
 
 
 def test_a_container_with_a_row_is_left_alone() -> None:
     assert not doomed(container(), ("a", 1))
+    assert not doomed(container(status="exited"), ("a", 1))
 
 
 def test_another_sites_and_another_nodes_containers_are_left_alone() -> None:
@@ -32,23 +36,33 @@ def test_another_sites_and_another_nodes_containers_are_left_alone() -> None:
     assert not doomed(container(node="other"))
 
 
-def test_a_young_container_is_left_alone_because_its_row_may_be_younger_than_the_list() -> None:
-    assert not doomed(container(at=NOW - 1))
+@pytest.mark.parametrize("status", ["created", "running", "paused", "exited", "dead"])
+def test_a_container_without_a_row_goes_whatever_it_does(status: str) -> None:
+    assert doomed(container(status=status))
 
 
-def test_a_container_without_a_row_and_one_of_an_earlier_attempt_go() -> None:
-    assert doomed(container())
-    assert doomed(container(), ("a", 2))
-    assert doomed(container(attempt="what"), ("a", 1))
+@pytest.mark.parametrize("attempt", ["2", "0", "", "what", "-1", "²", "1e0"])
+def test_a_container_whose_label_claims_another_attempt_than_the_row_goes(attempt: str) -> None:
+    assert doomed(container(attempt=attempt), ("a", 1))
+
+
+def test_a_body_that_cleans_up_after_its_end_is_not_disturbed() -> None:
+    assert not doomed(container(status="exited"), bodies=("a",))
+
+
+def test_a_body_does_not_protect_a_running_container_whose_attempt_was_fenced() -> None:
+    assert doomed(container(), bodies=("a",))
+    assert doomed(container(), ("a", 2), bodies=("a",))
 
 
 def test_workspaces_go_when_nobody_needs_or_keeps_them() -> None:
     kept = [
-        Kept("live", 1, OLD, None),
-        Kept("young", 1, NOW - 1, None),
-        Kept("kept", 1, OLD, NOW + 5),
-        Kept("over", 1, OLD, NOW - 5),
-        Kept("left", 1, OLD, None),
+        Kept("live", 1, None),
+        Kept("cleaning", 1, None),
+        Kept("kept", 1, NOW + 5),
+        Kept("over", 1, NOW - 5),
+        Kept("left", 1, None),
+        Kept("live", 2, None),
     ]
-    going = doomed_workspaces(kept, frozenset({("live", 1)}), now=NOW)
-    assert [one.task_id for one in going] == ["over", "left"]
+    going = doomed_workspaces(kept, frozenset({("live", 1)}), ("cleaning",), now=NOW)
+    assert [(one.task_id, one.attempt) for one in going] == [("over", 1), ("left", 1), ("live", 2)]
