@@ -5,9 +5,10 @@
         engine.kill()     # SIGKILL; containers live on or not, as the engine has it
         engine.up()       # and back, on the same data
 
-Its data, sockets and containerd lie in a folder of their own, its containerd namespace is its own, and it touches no
-network: jobs on it run with the network `none`. Needs root and `dockerd`. Also for the chaos harness: nothing here
-knows pytest, and any thread may call it, one at a time.
+Its data, sockets and containerd lie in a folder of their own, its containerd namespace is its own, and so is its
+network: an engine that is told to have no bridge deletes the machine's docker0 wherever it sees it. Jobs on it run with
+the network `none`. Needs root and `dockerd`. Also for the chaos harness: nothing here knows pytest, and any thread may
+call it, one at a time.
 """
 
 from __future__ import annotations
@@ -72,7 +73,13 @@ class OwnEngine:
         }
         own = self.folder / "daemon.json"  # not the machine's
         own.write_text("{}")
-        command = ["dockerd", f"--config-file={own}", *(f"--{key}={value}" for key, value in options.items())]
+        command = [
+            "unshare",
+            "--net",
+            "dockerd",
+            f"--config-file={own}",
+            *(f"--{key}={value}" for key, value in options.items()),
+        ]
         if self.live_restore:
             command.append("--live-restore")
         path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"  # where Debian keeps dockerd and its helpers
