@@ -22,7 +22,7 @@ SENT = 4000
 
 
 #: a node that could hold every job and starts none: assignments are checked against it as on a real one
-_PLENTY = Amount(millicores=10**6, memory=2**50, disk=2**50, slots=1000)
+_PLENTY = Amount(millicores=10**6, memory=2**50, disk=2**50, pids=2**30, slots=1000)
 LARGE = Node(node="bench", state=NodeState.UP, capacity=_PLENTY, reserve=Amount(), allocatable=_PLENTY)
 
 

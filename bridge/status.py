@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -22,6 +23,7 @@ from hivemind_worker.domain.errors import (
     NotFound,
     QueueFull,
     StoreUnavailable,
+    TooFast,
 )
 
 log = structlog.get_logger()
@@ -76,14 +78,21 @@ class Refusal:
     message: str
     field: str = ""
     description: str = ""
+    #: seconds after which the same call may succeed; None: nobody knows
+    retry_after: float | None = None
 
     def trailers(self) -> tuple[tuple[str, bytes], ...]:
-        """google.rpc.Status with a BadRequest, where a field is to blame."""
-        if not self.field:
-            return ()
-        violation = error_details_pb2.BadRequest.FieldViolation(field=self.field, description=self.description)
+        """google.rpc.Status with a BadRequest where a field is to blame, a RetryInfo where it is only too early."""
         detail = any_pb2.Any()
-        detail.Pack(error_details_pb2.BadRequest(field_violations=[violation]))
+        if self.field:
+            violation = error_details_pb2.BadRequest.FieldViolation(field=self.field, description=self.description)
+            detail.Pack(error_details_pb2.BadRequest(field_violations=[violation]))
+        elif self.retry_after is not None:
+            info = error_details_pb2.RetryInfo()
+            info.retry_delay.FromMilliseconds(math.ceil(self.retry_after * 1000))
+            detail.Pack(info)
+        else:
+            return ()
         status = status_pb2.Status(code=self.code.value[0], message=self.message, details=[detail])
         return (("grpc-status-details-bin", status.SerializeToString()),)
 
@@ -94,6 +103,8 @@ def refusal(error: Exception) -> Refusal:
         return Refusal(Code.INVALID_ARGUMENT, _short(str(error)), _field(error.field), _short(error.reason))
     if isinstance(error, BundleRefused):
         return Refusal(Code.INVALID_ARGUMENT, _short(f"bundle: {error}"), "bundle", _short(str(error)))
+    if isinstance(error, TooFast):
+        return Refusal(Code.RESOURCE_EXHAUSTED, _short(str(error)), retry_after=error.retry_after)
     for kind in type(error).__mro__:
         if kind in CODES:
             return Refusal(CODES[kind], _short(str(error)))

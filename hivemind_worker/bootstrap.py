@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import redis
 
+from hivemind_worker.domain.limits import OwnerLimits
 from hivemind_worker.settings import Settings
 from hivemind_worker.store.blobs import BlobStore
 from hivemind_worker.store.connection import connect
@@ -44,6 +45,12 @@ def open_stores(settings: Settings) -> Stores:
     client, keys = connect(settings.redis), Keys(settings.namespace)
     sealer = Sealer.from_file(settings.state / "secret.key")
     blobs, staging = settings.state / "blobs", Staging(settings.state / "tmp")
+    limits = OwnerLimits(
+        waiting=settings.max_waiting_per_owner,
+        running=settings.max_running_per_owner,
+        rate=settings.owner_rate,
+        burst=settings.owner_burst,
+    )
     return Stores(
         redis=client,
         keys=keys,
@@ -55,8 +62,9 @@ def open_stores(settings: Settings) -> Stores:
             max_waiting=settings.max_waiting,
             retention=settings.retention,
             unrecorded=settings.history_patience if settings.history else 0.0,
+            limits=limits,
         ),
-        ledger=Ledger(client, keys, heartbeat_timeout=settings.heartbeat_timeout),
+        ledger=Ledger(client, keys, heartbeat_timeout=settings.heartbeat_timeout, max_running_per_owner=limits.running),
         events=Events(client, keys),
         logs=LogStore(client, keys),
         bundles=BlobStore((blobs / "bundles").as_uri(), staging.folder),

@@ -88,7 +88,14 @@ class Settings(BaseSettings):
     reserve_cpu: Annotated[Number, Field(ge=0)] = 0.0
     reserve_memory: Bytes = 512 * MIB
     reserve_disk: Bytes = 1 * GIB
+    reserve_pids: Annotated[int, Field(ge=0, le=MAX_PIDS)] = 1024
+
+    # --- limits: what the line and each owner may have ---------------------------------------------
     max_waiting: Annotated[int, Field(ge=1)] = 100_000
+    max_waiting_per_owner: Annotated[int, Field(ge=1)] | None = None
+    max_running_per_owner: Annotated[int, Field(ge=1)] | None = None
+    owner_rate: Annotated[Number, Field(ge=0.001, le=1_000_000)] | None = None
+    owner_burst: Annotated[int, Field(ge=1, le=1_000_000)] = 100
 
     # --- admission ------------------------------------------------------------------------------
     ageing: Seconds = 600.0

@@ -33,14 +33,17 @@ def job(task_id: str = "t1", state: State = State.WAITING, **given: Any) -> Job:
 
 def node(name: str = "n1", gpus: tuple[Gpu, ...] = (), state: NodeState = NodeState.UP, **given: int) -> Node:
     amount = Amount(
-        **{"millicores": 4000, "memory": 1024 * MIB, "gpus": len(gpus), "disk": 1024 * MIB, "slots": 8} | given
-    )
+        **{
+            "millicores": 4000, "memory": 1024 * MIB, "gpus": len(gpus), "disk": 1024 * MIB, "pids": 32768, "slots": 8,
+        }
+        | given
+    )  # fmt: skip
     return Node(node=name, state=state, capacity=amount, reserve=Amount(), allocatable=amount, gpus=gpus)
 
 
-def row(attempt: int = 1, worker: str = "w1", gpus: tuple[str, ...] = (), **given: Any) -> Reservation:
-    return Reservation.of(request(**given), attempt=attempt, worker=worker, gpus=gpus, deadline=0)
+def row(attempt: int = 1, worker: str = "w1", gpus: tuple[str, ...] = (), owner: str = "", **given: Any) -> Reservation:
+    return Reservation.of(request(**given), attempt=attempt, worker=worker, gpus=gpus, deadline=0, owner=owner)
 
 
-def candidate(task_id: str, rank: float = 0.0, created: int = 0, **given: Any) -> Candidate:
-    return Candidate(task_id, request(**given).shape, rank, 1, created, 60.0)
+def candidate(task_id: str, rank: float = 0.0, created: int = 0, owner: str = "", **given: Any) -> Candidate:
+    return Candidate(task_id, request(**given).shape, rank, 1, created, 60.0, owner)

@@ -19,6 +19,7 @@ from hivemind_worker.admission.hinter import Hinter
 from hivemind_worker.admission.policy import plan
 from hivemind_worker.admission.running import Running
 from hivemind_worker.domain.errors import NotFound, StoreUnavailable
+from hivemind_worker.domain.limits import OwnersRunning
 from hivemind_worker.domain.node import Node
 from hivemind_worker.killpoints import reach
 from hivemind_worker.store.jobs import JobStore
@@ -150,16 +151,28 @@ class Controller:
         if not waiting:
             return False
         now = self._ledger.now_ms()
-        chosen = plan(waiting, node, rows, worker=self._worker, now=now, patience=self._patience)
+        chosen = plan(
+            waiting,
+            node,
+            rows,
+            worker=self._worker,
+            now=now,
+            patience=self._patience,
+            owners=self._owners(),
+        )
         answers = self._ledger.reserve(node.node, self._worker, chosen.claims)
         for claim, answer in zip(chosen.claims, answers, strict=True):
             if answer == "ok":
                 reach("reserved", claim.task_id)
                 self._hinter.hint(claim.task_id, claim.row.attempt)
-        stale = any(answer != "ok" for answer in answers)
+        stale = any(answer not in ("ok", "owner") for answer in answers)
         if stale:
             self._node = None
         return stale and "closed" not in answers
+
+    def _owners(self) -> OwnersRunning:
+        most = self._ledger.max_running_per_owner
+        return OwnersRunning.of(most, self._ledger.all_rows() if most is not None else ())
 
     def _fresh_node(self) -> Node | None:
         if self._node is None:

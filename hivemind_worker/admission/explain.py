@@ -7,6 +7,7 @@ from typing import Any
 
 from hivemind_worker.admission.devices import free_on
 from hivemind_worker.domain.job import Job, State, WaitingInfo, view
+from hivemind_worker.domain.limits import OwnersRunning
 from hivemind_worker.domain.node import Node, NodeState, Reservation, node_view
 from hivemind_worker.domain.resources import Amount, describe
 from hivemind_worker.store.jobs import JobStore
@@ -28,8 +29,9 @@ class Explainer:
         nodes = self._ledger.nodes()
         rows = {node.node: list(self._ledger.rows(node.node).values()) for node in nodes}
         places = self._jobs.positions(job.task_id for job in waiting)
+        owners = OwnersRunning.of(self._ledger.max_running_per_owner, (row for held in rows.values() for row in held))
         return [
-            view(job, waiting_info(job, places.get(job.task_id), nodes, rows))
+            view(job, waiting_info(job, places.get(job.task_id), nodes, rows, owners))
             if job.state is State.WAITING
             else view(job)
             for job in jobs
@@ -43,9 +45,15 @@ class Explainer:
 
 
 def waiting_info(
-    job: Job, position: int | None, nodes: Sequence[Node], rows: Mapping[str, Sequence[Reservation]]
+    job: Job,
+    position: int | None,
+    nodes: Sequence[Node],
+    rows: Mapping[str, Sequence[Reservation]],
+    owners: OwnersRunning = OwnersRunning(),  # noqa: B008 - frozen
 ) -> WaitingInfo:
     """The reason in one sentence. Pure. An ETA comes with run-time prediction, not before."""
+    if owners.full(job.assignment.owner):
+        return WaitingInfo(reason=owners.reason(job.assignment.owner), position=position)
     return WaitingInfo(reason=_reason(job, position, nodes, rows), position=position)
 
 

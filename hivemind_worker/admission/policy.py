@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hivemind_worker.admission.devices import could_place, free_on
+from hivemind_worker.domain.limits import OwnersRunning
 from hivemind_worker.domain.line import Candidate, Claim
 from hivemind_worker.domain.node import Node, NodeState, Reservation
 from hivemind_worker.domain.resources import Amount, Request
@@ -33,6 +34,7 @@ def plan(
     worker: str,
     now: int,
     patience: float,
+    owners: OwnersRunning = OwnersRunning(),  # noqa: B008 - frozen
 ) -> Plan:
     """Choose from the waiting line (in its order) what starts on this node now. `now` in epoch ms, patience in s."""
     if node.state is not NodeState.UP:
@@ -43,6 +45,8 @@ def plan(
     for candidate in waiting:
         if free.slots < 1:
             break
+        if owners.full(candidate.owner):
+            continue
         request = Request.from_shape(candidate.shape)
         wanted = Amount.of(request)
         chosen = devices.place(request)
@@ -55,6 +59,7 @@ def plan(
             continue
         devices = devices.take(chosen, request.gpu_memory)
         free = (free - wanted).model_copy(update={"gpus": devices.unused})
+        owners = owners.with_one_more(candidate.owner)
         claims.append(_claim(candidate, request, chosen, worker, now))
     return Plan(tuple(claims), lacking)
 
@@ -66,5 +71,7 @@ def could_hold(node: Node, request: Request) -> bool:
 
 def _claim(candidate: Candidate, request: Request, gpus: tuple[str, ...], worker: str, now: int) -> Claim:
     deadline = now + int(candidate.timeout_seconds * 1000)
-    row = Reservation.of(request, attempt=candidate.attempt, worker=worker, gpus=gpus, deadline=deadline)
+    row = Reservation.of(
+        request, attempt=candidate.attempt, worker=worker, gpus=gpus, deadline=deadline, owner=candidate.owner
+    )
     return Claim(candidate.task_id, candidate.shape, row)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
@@ -29,6 +30,7 @@ def read_capacity(settings: Settings, gpus: tuple[Gpu, ...]) -> Capacity:
         memory=psutil.virtual_memory().total,
         gpus=len(gpus),
         disk=disk.total,
+        pids=int(Path("/proc/sys/kernel/pid_max").read_text("ascii")),
         slots=settings.max_concurrent_tasks,
     )
     # What the file system keeps for root is in use as far as we are concerned.
@@ -44,12 +46,14 @@ def lend(machine: Amount, settings: Settings, *, disk_used: int) -> Capacity:
         millicores=round(settings.reserve_cpu * 1000),
         memory=settings.reserve_memory,
         disk=settings.reserve_disk,
+        pids=settings.reserve_pids,
     )
     cap = Amount(
         millicores=_or(settings.max_cpu_cores, 1000, machine.millicores),
         memory=_or(settings.max_memory_gb, 1024**3, machine.memory),
         gpus=machine.gpus,
         disk=machine.disk,
+        pids=machine.pids,
         slots=machine.slots if settings.docker_enabled else 0,
     )
     used = Amount(disk=disk_used)

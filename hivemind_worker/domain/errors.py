@@ -6,7 +6,8 @@ HiveMindError                internal
 ├── AlreadyExists            exists         the task_id is taken by another assignment
 ├── NotFound                 not_found      no such job, blob or node
 ├── NeverFits                never_fits     no node of the site could ever hold the request
-├── QueueFull                queue_full     the waiting line is at its limit
+├── QueueFull                queue_full     the waiting line, or an owner's part of it, is at its limit
+│   └── TooFast              too_fast       an owner's assignments come faster than they may
 ├── StaleAttempt             stale          a later attempt, or the job's end, fenced this one off
 ├── StoreUnavailable         store_away     Redis does not answer
 ├── EngineUnavailable        engine_away    the container engine does not answer
@@ -74,6 +75,16 @@ class QueueFull(HiveMindError):
     """The waiting line is at its limit."""
 
     code = "queue_full"
+
+
+class TooFast(QueueFull):
+    """An owner's assignments come faster than they may. `retry_after` in seconds."""
+
+    code = "too_fast"
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class StaleAttempt(HiveMindError):

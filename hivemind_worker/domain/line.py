@@ -26,3 +26,4 @@ class Candidate:
     attempt: int
     created: int
     timeout_seconds: float
+    owner: str = ""

@@ -98,11 +98,15 @@ class Reservation(BaseModel):
     gpus: tuple[str, ...] = ()
     #: bytes held on each of `gpus`; 0: all of each
     gpu_memory: int = 0
+    #: whose job it is, for limits and fair shares
+    owner: str = ""
     #: epoch milliseconds at which the declared timeout ends, counted from admission
     deadline: int = 0
 
     @classmethod
-    def of(cls, request: Request, *, attempt: int, worker: str, gpus: tuple[str, ...], deadline: int) -> Reservation:
+    def of(
+        cls, request: Request, *, attempt: int, worker: str, gpus: tuple[str, ...], deadline: int, owner: str = ""
+    ) -> Reservation:
         """The row for one job with this request."""
         return cls(
             attempt=attempt,
@@ -113,6 +117,7 @@ class Reservation(BaseModel):
             pids=request.pids,
             gpus=gpus,
             gpu_memory=request.gpu_memory if gpus else 0,
+            owner=owner,
             deadline=deadline,
         )
 
@@ -120,7 +125,9 @@ class Reservation(BaseModel):
     def amount(self) -> Amount:
         """What the row takes of the node. `gpus` are whole devices; shares are bytes on each (admission/devices.py)."""
         whole = 0 if self.gpu_memory else len(self.gpus)
-        return Amount(millicores=self.millicores, memory=self.memory, gpus=whole, disk=self.disk, slots=1)
+        return Amount(
+            millicores=self.millicores, memory=self.memory, gpus=whole, disk=self.disk, pids=self.pids, slots=1
+        )
 
 
 def total(rows: list[Reservation]) -> Amount:
@@ -138,6 +145,7 @@ def amount_view(amount: Amount) -> dict[str, Any]:
         "memory": amount.memory,
         "gpus": amount.gpus,
         "disk": amount.disk,
+        "pids": amount.pids,
         "slots": amount.slots,
     }
 

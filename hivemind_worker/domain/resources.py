@@ -114,6 +114,7 @@ class Amount(BaseModel):
     memory: int = 0
     gpus: int = 0
     disk: int = 0
+    pids: int = 0
     slots: int = 0
 
     @classmethod
@@ -124,6 +125,7 @@ class Amount(BaseModel):
             memory=request.memory,
             gpus=0 if request.gpu_memory else request.gpus,
             disk=request.disk,
+            pids=request.pids,
             slots=1,
         )
 
@@ -165,6 +167,8 @@ def describe(name: str, amount: int) -> str:
         return f"{amount / 1000:g} cores"
     if name in ("memory", "disk"):
         return f"{format_size(amount)} of {name}"
+    if name == "pids":
+        return f"{amount} processes"
     if name == "gpu_memory":
         return f"{format_size(amount)} of memory on a GPU"
     if name == "gpus":

@@ -104,12 +104,13 @@ class Stopped(Schema):
 
 
 class Amounts(Schema):
-    """Cores, bytes, devices, bytes, jobs at a time."""
+    """Cores, bytes, devices, bytes, processes, jobs at a time."""
 
     cpu: float
     memory: int
     gpus: int
     disk: int
+    pids: int
     slots: int
 
 

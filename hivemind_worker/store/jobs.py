@@ -10,8 +10,9 @@ from typing import Any, Literal
 import redis
 
 from hivemind_worker.domain.assignment import Assignment, digest
-from hivemind_worker.domain.errors import AlreadyExists, InvalidField, NotFound, QueueFull, StaleAttempt
+from hivemind_worker.domain.errors import AlreadyExists, InvalidField, NotFound, QueueFull, StaleAttempt, TooFast
 from hivemind_worker.domain.job import Job, State, Times
+from hivemind_worker.domain.limits import OwnerLimits
 from hivemind_worker.domain.outcome import Cause, Outcome
 from hivemind_worker.store.connection import Scripts, fields, named_faults, text
 from hivemind_worker.store.index import Place, places
@@ -56,6 +57,7 @@ class JobStore:
         max_waiting: int,
         retention: float,
         unrecorded: float = 0.0,
+        limits: OwnerLimits = OwnerLimits(),  # noqa: B008 - frozen
     ) -> None:
         """Seconds: `unrecorded` is what an ended job stays beyond `retention` until the history has it."""
         self._redis: Any = client  # redis-py types every reply as a union of its sync and async ones
@@ -64,6 +66,7 @@ class JobStore:
         self._sealer = sealer
         self._ageing_ms = ageing * 1000
         self._max_waiting = max_waiting
+        self._limits = limits
         self._retention = max(1, int(retention))
         self._record_retention = self._retention + int(unrecorded)
 
@@ -82,17 +85,19 @@ class JobStore:
         return [self._created(new, reply) for new, reply in zip(batch, replies, strict=True)]
 
     def _create_call(self, new: NewJob) -> tuple[list[str], list[str | int | float]]:
-        spec, keys = new.assignment, self._keys
+        spec, keys, limits = new.assignment, self._keys, self._limits
         shape = spec.requests.shape
         return (
             [
                 keys.job(spec.task_id), keys.waiting(shape), keys.waiting_all, keys.shapes,
                 keys.active, keys.index, keys.events, keys.secrets(spec.task_id),
+                keys.waiting_of(spec.owner), keys.rate(spec.owner),
             ],
             [
                 spec.task_id, spec.model_dump_json(), self._digest(new), shape,
                 int(spec.priority * self._ageing_ms), self._sealer.seal(new.secrets), self._max_waiting,
                 keys.changes(spec.task_id), keys.wake, spec.timeout_seconds,
+                spec.owner, _or_nothing(limits.waiting), _or_nothing(limits.rate), limits.burst,
             ],
         )  # fmt: skip
 
@@ -121,8 +126,27 @@ class JobStore:
         if verdict == "conflict":
             return AlreadyExists(f"task_id {new.assignment.task_id} is taken by another assignment")
         if verdict == "full":
-            return QueueFull(f"{self._max_waiting} jobs wait already; try again when some have started")
+            return QueueFull(
+                f"{self._max_waiting} jobs wait already, the most that may (HIVEMIND_MAX_WAITING); "
+                "try again when some have started"
+            )
+        if verdict in ("owner_full", "too_fast"):
+            return self._owner_refused(new.assignment.owner, verdict, state)
         return ("created" if verdict == "created" else "same"), State(state)
+
+    def _owner_refused(self, owner: str, verdict: str, detail: str) -> QueueFull:
+        whose = f"of owner {owner}" if owner else "of no owner"
+        if verdict == "owner_full":
+            return QueueFull(
+                f"{self._limits.waiting} jobs {whose} wait already, the most that may "
+                "(HIVEMIND_MAX_WAITING_PER_OWNER); try again when some have started"
+            )
+        seconds = int(detail) / 1000
+        return TooFast(
+            f"assignments {whose} come faster than {self._limits.rate:g} a second (HIVEMIND_OWNER_RATE); "
+            f"try again in {seconds:.3g} s",
+            seconds,
+        )
 
     # --- reading ------------------------------------------------------------------------------------
 
@@ -365,6 +389,10 @@ def job_of(record: Mapping[str, str]) -> Job:
         failures=int(record.get("failures", 0)),
         infra_failures=int(record.get("infra_failures", 0)),
     )
+
+
+def _or_nothing(limit: float | None) -> str:
+    return "" if limit is None else f"{limit:.12g}"
 
 
 def parse_cursor(cursor: str) -> Place | None:

@@ -38,6 +38,14 @@ class Keys:
         """Sorted set: ids of all waiting jobs, next first."""
         return self._key("waiting")
 
+    def waiting_of(self, owner: str) -> str:
+        """Sorted set: ids of one owner's waiting jobs, next first. `_lib.lua` builds the same name."""
+        return self._key("waiting") + f"/{owner}"
+
+    def rate(self, owner: str) -> str:
+        """Hash with an expiry: how many assignments the owner may still send just now."""
+        return self._key("rate", owner)
+
     @property
     def shapes(self) -> str:
         """Set: request shapes that have waiting jobs."""

@@ -21,10 +21,14 @@ from hivemind_worker.store.keys import Keys
 class Ledger:
     """The site's nodes and what is held on them. Threads may share it. Calls may raise StoreUnavailable."""
 
-    def __init__(self, client: redis.Redis, keys: Keys, *, heartbeat_timeout: float) -> None:
+    def __init__(
+        self, client: redis.Redis, keys: Keys, *, heartbeat_timeout: float, max_running_per_owner: int | None = None
+    ) -> None:
         self._redis: Any = client  # redis-py types every reply as a union of its sync and async ones
         self._keys = keys
         self._scripts = Scripts(client)
+        #: jobs of one owner that may run in the site; None: as many as fit
+        self.max_running_per_owner = max_running_per_owner
         self._timeout_ms = heartbeat_timeout * 1000
 
     def site_id(self) -> str:
@@ -128,6 +132,12 @@ class Ledger:
             reply = self._redis.hgetall(self._keys.reservations(node))
         return {text(key): Reservation.model_validate_json(value) for key, value in reply.items()}
 
+    def all_rows(self) -> list[Reservation]:
+        """Live rows of all nodes."""
+        with named_faults():
+            names = [text(name) for name in self._redis.smembers(self._keys.nodes)]
+        return [row for name in names for row in self.rows(name).values()]
+
     def candidates(self, free: Amount) -> list[Candidate]:
         """The heads of every shape's line, in the order of the whole line.
 
@@ -147,10 +157,12 @@ class Ledger:
             ]
             pipe = self._redis.pipeline(transaction=False)
             for _, task_id, _ in heads:
-                pipe.hmget(self._keys.job(task_id), "attempt", "created", "timeout")
+                pipe.hmget(self._keys.job(task_id), "attempt", "created", "timeout", "owner")
             found = [
-                Candidate(task_id, shape, rank, int(attempt) + 1, int(created), float(timeout))
-                for (shape, task_id, rank), (attempt, created, timeout) in zip(heads, pipe.execute(), strict=True)
+                Candidate(task_id, shape, rank, int(attempt) + 1, int(created), float(timeout), text(owner or b""))
+                for (shape, task_id, rank), (attempt, created, timeout, owner) in zip(
+                    heads, pipe.execute(), strict=True
+                )
                 if attempt is not None
             ]
         return sorted(found, key=lambda candidate: (candidate.rank, candidate.task_id))
@@ -182,12 +194,13 @@ class Ledger:
             self._redis.publish(self._keys.wake, "poke")
 
     def reserve(self, node: str, worker: str, claims: Sequence[Claim]) -> list[str]:
-        """Admit a batch; per claim 'ok', 'gone', 'full' or 'closed'. The sum never exceeds the allocatable."""
+        """Admit a batch; per claim 'ok', 'gone', 'full', 'owner' or 'closed'. The sum never exceeds the allocatable."""
         if not claims:
             return []
         keys = self._keys
-        names = [keys.node(node), keys.reservations(node), keys.waiting_all, keys.shapes, keys.events]
-        args: list[str | int] = [node, worker]
+        names = [keys.node(node), keys.reservations(node), keys.waiting_all, keys.shapes, keys.events, keys.nodes]
+        most = "" if self.max_running_per_owner is None else self.max_running_per_owner
+        args: list[str | int] = [node, worker, most, keys.reservations(""), keys.job("")]
         for claim in claims:
             names += [keys.job(claim.task_id), keys.waiting(claim.shape)]
             args += [

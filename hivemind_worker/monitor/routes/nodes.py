@@ -70,7 +70,7 @@ def _set_state(monitor: Monitor, node: str, state: NodeState) -> dict[str, Any]:
 
 def summed(nodes: list[dict[str, Any]]) -> dict[str, Any]:
     """The site's sums. Pure. CPU in use is a mean, weighted by cores."""
-    names = ("cpu", "memory", "gpus", "disk", "slots")
+    names = ("cpu", "memory", "gpus", "disk", "pids", "slots")
     sums: dict[str, Any] = {
         field: {name: sum(node[field][name] for node in nodes) for name in names} for field in AMOUNTS
     }

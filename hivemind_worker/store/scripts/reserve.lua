@@ -1,12 +1,15 @@
 -- The guard: admit a batch of waiting jobs on one node, each only if it still waits and the sum of live rows allows it.
--- KEYS  1 node  2 reservations:<node>  3 waiting (all)  4 shapes  5 events, then per job: its record, waiting:<shape>
--- ARGV  1 node  2 worker, then per job: id, attempt, shape, row JSON, changes channel
--- RETURNS per job: 'ok' | 'gone' (does not wait any more) | 'full' (no room) | 'closed' (the node takes nothing)
+-- KEYS  1 node  2 reservations:<node>  3 waiting (all)  4 shapes  5 events  6 nodes, then per job: its record,
+--       waiting:<shape>
+-- ARGV  1 node  2 worker  3 most jobs of one owner that may run in the site, or ''  4 prefix of reservations
+--       5 prefix of records, then per job: id, attempt, shape, row JSON, changes channel
+-- RETURNS per job: 'ok' | 'gone' (does not wait any more) | 'full' (no room) | 'owner' (as many of its owner's run as
+--         may) | 'closed' (the node takes nothing)
 local node = redis.call('HMGET', KEYS[1], 'state', 'alloc_millicores', 'alloc_memory', 'alloc_gpus', 'alloc_disk',
-  'alloc_slots', 'gpus')
+  'alloc_slots', 'gpus', 'alloc_pids')
 local free = {
   millicores = tonumber(node[2] or 0), memory = tonumber(node[3] or 0), disk = tonumber(node[5] or 0),
-  slots = tonumber(node[6] or 0),
+  slots = tonumber(node[6] or 0), pids = tonumber(node[8] or 0),
 }
 
 -- Devices that take jobs: bytes that are free, how many jobs are on each; and how many may be in use at once. A device
@@ -29,6 +32,7 @@ local function take(row)
   free.millicores = free.millicores - row.millicores
   free.memory = free.memory - row.memory
   free.disk = free.disk - row.disk
+  free.pids = free.pids - row.pids
   free.slots = free.slots - 1
   for _, uuid in ipairs(row.gpus) do
     local device = devices[uuid]
@@ -56,17 +60,29 @@ end
 local function fits(row)
   -- What is not asked for cannot be missing, even when a cap was lowered below what is held.
   return free.millicores >= row.millicores and free.memory >= row.memory and free.disk >= row.disk
-    and free.slots >= 1 and fits_devices(row)
+    and free.pids >= row.pids and free.slots >= 1 and fits_devices(row)
 end
 
 for _, raw in ipairs(redis.call('HVALS', KEYS[2])) do take(cjson.decode(raw)) end
 
+-- How many jobs of each owner hold a reservation on any node of the site.
+local running, most = {}, tonumber(ARGV[3])
+if most then
+  for _, name in ipairs(redis.call('SMEMBERS', KEYS[6])) do
+    for _, id in ipairs(redis.call('HKEYS', ARGV[4] .. name)) do
+      local owner = redis.call('HGET', ARGV[5] .. id, 'owner') or ''
+      running[owner] = (running[owner] or 0) + 1
+    end
+  end
+end
+
 local answers, now = {}, now_ms()
-for i = 1, (#KEYS - 5) / 2 do
-  local job, waiting = KEYS[4 + 2 * i], KEYS[5 + 2 * i]
-  local a = 3 + 5 * (i - 1)
+for i = 1, (#KEYS - 6) / 2 do
+  local job, waiting = KEYS[5 + 2 * i], KEYS[6 + 2 * i]
+  local a = 6 + 5 * (i - 1)
   local id, attempt, shape, row, changes = ARGV[a], tonumber(ARGV[a + 1]), ARGV[a + 2], ARGV[a + 3], ARGV[a + 4]
-  local known = redis.call('HMGET', job, 'state', 'attempt')
+  local known = redis.call('HMGET', job, 'state', 'attempt', 'owner')
+  local owner = known[3] or ''
   if node[1] ~= 'up' then
     answers[i] = 'closed'
   elseif known[1] ~= 'waiting' or tonumber(known[2]) + 1 ~= attempt then
@@ -75,7 +91,10 @@ for i = 1, (#KEYS - 5) / 2 do
     local decoded = cjson.decode(row)
     if not fits(decoded) then
       answers[i] = 'full'
+    elseif most and (running[owner] or 0) >= most then
+      answers[i] = 'owner'
     else
+      running[owner] = (running[owner] or 0) + 1
       take(decoded)
       leave_line(waiting, KEYS[3], KEYS[4], shape, id)
       redis.call('HSET', job, 'state', 'admitted', 'attempt', attempt, 'node', ARGV[1], 'worker', ARGV[2], 'admitted', now)

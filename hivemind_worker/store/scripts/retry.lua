@@ -12,9 +12,7 @@ redis.call('HSET', KEYS[1], 'state', 'waiting', 'last_outcome', ARGV[4], 'node',
 redis.call('HDEL', KEYS[1], 'admitted', 'started')
 redis.call('HINCRBY', KEYS[1], ARGV[6] == '1' and 'failures' or 'infra_failures', 1)
 redis.call('HDEL', KEYS[2], ARGV[1])
-redis.call('ZADD', KEYS[3], known[3], ARGV[1])
-redis.call('ZADD', KEYS[4], known[3], ARGV[1])
-redis.call('SADD', KEYS[5], ARGV[3])
+join_line(KEYS[3], KEYS[4], KEYS[5], ARGV[3], ARGV[1], known[3])
 emit(KEYS[6], ARGV[7], ARGV[1], 'waiting', ARGV[2], ARGV[5])
 redis.call('PUBLISH', ARGV[8], 'release')
 return 1

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from hivemind_worker.admission.explain import waiting_info
 from hivemind_worker.admission.intake import never_fits, with_defaults
-from hivemind_worker.domain.node import NodeState
-from hivemind_worker.domain.resources import MIB
+from hivemind_worker.domain.limits import OwnersRunning
+from hivemind_worker.domain.node import Gpu, NodeState
+from hivemind_worker.domain.resources import GIB, MIB
 from hivemind_worker.settings import Settings
 from tests.builders import assignment, job, node, request, row
 
@@ -56,3 +57,30 @@ def test_absent_fields_get_the_nodes_defaults_and_given_ones_stay(settings: Sett
     assert full["requests"]["memory"] == 256 * MIB
     assert full["image"] == settings.default_image
     assert full["priority"] == 5
+
+
+def test_a_job_whose_owner_runs_as_many_as_it_may_says_so() -> None:
+    waits = job(assignment=assignment(owner="ann"))
+    held = {"n1": [row(owner="ann")]}
+    info = waiting_info(waits, 1, [node()], held, OwnersRunning.of(1, held["n1"]))
+    assert "owner ann runs 1 jobs" in info.reason
+    assert "HIVEMIND_MAX_RUNNING_PER_OWNER" in info.reason
+
+
+def test_a_device_that_is_ill_is_named_when_a_job_cannot_have_it() -> None:
+    ill = Gpu(uuid="a", name="x", memory=16 * GIB, index=3, trouble="it has fallen off the bus")
+    assert "GPU 3 of n1 is out: it has fallen off the bus" in str(never_fits(request(gpus=1), [node(gpus=(ill,))]))
+
+
+def test_a_share_larger_than_any_device_is_refused_with_the_largest() -> None:
+    refusal = str(
+        never_fits(request(gpus=1, gpu_memory=20 * GIB), [node(gpus=(Gpu(uuid="a", name="x", memory=16 * GIB),))])
+    )
+    assert refusal.startswith("requests.gpu_memory")
+    assert "the largest device lends 16G" in refusal
+
+
+def test_a_cordoned_device_may_be_waited_for() -> None:
+    here = node(gpus=(Gpu(uuid="a", name="x", memory=1, cordoned=True),))
+    here = here.model_copy(update={"allocatable": here.allocatable.model_copy(update={"gpus": 0})})
+    assert never_fits(request(gpus=1), [here]) is None

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hivemind_worker.admission.policy import Plan, plan
+from hivemind_worker.domain.limits import OwnersRunning
 from hivemind_worker.domain.line import Candidate
 from hivemind_worker.domain.node import Gpu, NodeState, Reservation, total
 from hivemind_worker.domain.resources import GIB, MIB
@@ -107,3 +108,10 @@ def test_the_first_that_fits_an_empty_node_always_starts(line: list[dict[str, fl
     fitting = [each.task_id for each in waiting if not plan([each], here, {}, worker="w", now=0, patience=9).lacking]
     made = plan(waiting, here, {}, worker="w", now=0, patience=9)
     assert [claim.task_id for claim in made.claims][:1] == fitting[:1]
+
+
+def test_an_owner_that_runs_as_many_as_it_may_is_passed_over_and_hides_nobody() -> None:
+    line = [candidate("a1", owner="ann"), candidate("a2", owner="ann"), candidate("b1", owner="bob")]
+    held = {"x": row(owner="ann")}
+    made = plan(line, node(), held, worker="w", now=0, patience=9, owners=OwnersRunning.of(2, held.values()))
+    assert [(claim.task_id, claim.row.owner) for claim in made.claims] == [("a1", "ann"), ("b1", "bob")]

@@ -23,6 +23,7 @@ EXPECTED = [
     (errors.NeverFits(), Code.FAILED_PRECONDITION),
     (NotReady(), Code.FAILED_PRECONDITION),
     (errors.QueueFull(), Code.RESOURCE_EXHAUSTED),
+    (errors.TooFast("slowly", 1.5), Code.RESOURCE_EXHAUSTED),
     (errors.DiskExhausted(), Code.RESOURCE_EXHAUSTED),
     (OSError(errno.ENOSPC, "No space left on device"), Code.RESOURCE_EXHAUSTED),
     (OSError(errno.EDQUOT, "Disk quota exceeded"), Code.RESOURCE_EXHAUSTED),
@@ -79,3 +80,11 @@ def test_however_long_an_error_is_its_trailers_stay_small() -> None:
     answer = refusal(errors.InvalidField("env." + "é" * 300_000, "\ud800" + "é" * 300_000))
     assert len(answer.message.encode()) * 3 + len(answer.trailers()[0][1]) < 12_000
     assert len(answer.message) < 1000
+
+
+def test_a_caller_that_is_only_too_early_is_told_when_to_come_again() -> None:
+    told = refusal(errors.TooFast("slowly", 1.2345))
+    (_, packed), *_ = told.trailers()
+    info = error_details_pb2.RetryInfo()
+    assert status_pb2.Status.FromString(packed).details[0].Unpack(info)
+    assert info.retry_delay.ToMilliseconds() == 1235

@@ -10,18 +10,20 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class NodeResources(_message.Message):
-    __slots__ = ("cpu", "memory", "gpus", "disk", "slots")
+    __slots__ = ("cpu", "memory", "gpus", "disk", "slots", "pids")
     CPU_FIELD_NUMBER: _ClassVar[int]
     MEMORY_FIELD_NUMBER: _ClassVar[int]
     GPUS_FIELD_NUMBER: _ClassVar[int]
     DISK_FIELD_NUMBER: _ClassVar[int]
     SLOTS_FIELD_NUMBER: _ClassVar[int]
+    PIDS_FIELD_NUMBER: _ClassVar[int]
     cpu: float
     memory: int
     gpus: int
     disk: int
     slots: int
-    def __init__(self, cpu: _Optional[float] = ..., memory: _Optional[int] = ..., gpus: _Optional[int] = ..., disk: _Optional[int] = ..., slots: _Optional[int] = ...) -> None: ...
+    pids: int
+    def __init__(self, cpu: _Optional[float] = ..., memory: _Optional[int] = ..., gpus: _Optional[int] = ..., disk: _Optional[int] = ..., slots: _Optional[int] = ..., pids: _Optional[int] = ...) -> None: ...
 
 class NodeUsage(_message.Message):
     __slots__ = ("cpu_percent", "memory_used", "disk_used", "load_1m")
