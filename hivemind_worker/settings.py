@@ -84,9 +84,10 @@ class Settings(BaseSettings):
     # --- caps -----------------------------------------------------------------------------------
     max_cpu_cores: Annotated[Number, Field(gt=0)] | None = None
     max_memory_gb: Annotated[Number, Field(gt=0, le=1024 * 1024)] | None = None
+    max_gpus: Annotated[int, Field(ge=0, le=1024)] | None = None
     max_concurrent_tasks: Annotated[int, Field(ge=1, le=1024)] = 32
     reserve_cpu: Annotated[Number, Field(ge=0)] = 0.0
-    reserve_memory: Bytes = 512 * MIB
+    reserve_memory: Bytes | None = None
     reserve_disk: Bytes = 1 * GIB
     reserve_pids: Annotated[int, Field(ge=0, le=MAX_PIDS)] = 1024
 

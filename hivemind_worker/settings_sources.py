@@ -110,7 +110,7 @@ def from_toml(path: Path | None, fields: Collection[str]) -> dict[str, Written]:
         raise SettingsError(f"{path}: cannot be read: {error}") from None
     for key in document:
         if key not in fields:
-            near = difflib.get_close_matches(key, fields, n=1)
+            near = _nearest(key, fields)
             raise SettingsError(f"{path}: there is no setting {key}{_hint(near)}")
     return {key: Written(value, f"{key} in {path}") for key, value in document.items()}
 
@@ -141,8 +141,15 @@ def _check_name(name: str, fields: Collection[str], others: Collection[str]) -> 
     if name in known:
         return
     bare = [one.removeprefix(PREFIX) for one in known]  # the prefix would make every name look alike
-    near = difflib.get_close_matches(name.upper().removeprefix(PREFIX), bare, n=1)
+    near = _nearest(name.upper().removeprefix(PREFIX), bare)
     raise SettingsError(f"{name}: there is no such setting{_hint([PREFIX + one for one in near])}")
+
+
+def _nearest(name: str, known: Collection[str]) -> list[str]:
+    """The one that begins so, else the one that looks most like it, if one does."""
+    return sorted(one for one in known if name and one.startswith(name))[:1] or difflib.get_close_matches(
+        name, known, n=1
+    )
 
 
 def _hint(near: list[str]) -> str:

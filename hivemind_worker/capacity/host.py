@@ -1,4 +1,4 @@
-"""The machine's cores, memory and disk, what of it may be lent, and what is used now (psutil)."""
+"""The machine's cores, memory, disk and processes, what of it may be lent, and what is used now."""
 
 from __future__ import annotations
 
@@ -8,9 +8,20 @@ from pathlib import Path
 
 import psutil
 
+from hivemind_worker.capacity.confines import Confines, cores_here, read_confines
+from hivemind_worker.capacity.reserve import memory_reserve
 from hivemind_worker.domain.node import Gpu, NodeUsage
-from hivemind_worker.domain.resources import Amount
+from hivemind_worker.domain.resources import GIB, Amount, describe
 from hivemind_worker.settings import Settings
+
+#: what a kernel allows where it does not say (include/linux/threads.h: PID_MAX_DEFAULT)
+_PID_MAX = 32768
+#: setting → the resource that it caps, and how many of the resource's units one of the setting's is
+CAPS: dict[str, tuple[str, int]] = {
+    "max_cpu_cores": ("millicores", 1000),
+    "max_memory_gb": ("memory", GIB),
+    "max_gpus": ("gpus", 1),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,48 +31,70 @@ class Capacity:
     total: Amount
     reserve: Amount
     allocatable: Amount
+    #: one line for each cap that is above the machine
+    warnings: tuple[str, ...] = ()
 
 
 def read_capacity(settings: Settings, gpus: tuple[Gpu, ...]) -> Capacity:
     """Measure this machine. The state directory must exist."""
     disk = psutil.disk_usage(str(settings.state))
-    machine = Amount(
-        millicores=len(os.sched_getaffinity(0)) * 1000,
-        memory=psutil.virtual_memory().total,
-        gpus=len(gpus),
-        disk=disk.total,
-        pids=int(Path("/proc/sys/kernel/pid_max").read_text("ascii")),
-        slots=settings.max_concurrent_tasks,
-    )
+    machine = machine_amount(settings, read_confines(), gpus=len(gpus), disk=disk.total)
     # What the file system keeps for root is in use as far as we are concerned.
     return lend(machine, settings, disk_used=disk.total - disk.free)
+
+
+def machine_amount(settings: Settings, confines: Confines, *, gpus: int, disk: int) -> Amount:
+    """What this process may use of the machine it is on."""
+    memory, pids = psutil.virtual_memory().total, _pids()
+    return Amount(
+        millicores=int(cores_here(confines) * 1000),
+        memory=memory if confines.memory is None else min(memory, confines.memory),
+        gpus=gpus,
+        disk=disk,
+        pids=pids if confines.pids is None else min(pids, confines.pids),
+        slots=settings.max_concurrent_tasks,
+    )
 
 
 def lend(machine: Amount, settings: Settings, *, disk_used: int) -> Capacity:
     """Allocatable = what is left beside the system's reserve, within the owner's caps. Pure.
 
-    A cap above the machine changes nothing. Disk that is in use already is not to be had either.
+    A cap above the machine is the machine, with a warning. Disk that is in use already is not to be had either.
     """
+    kept = settings.reserve_memory
     reserve = Amount(
         millicores=round(settings.reserve_cpu * 1000),
-        memory=settings.reserve_memory,
+        memory=memory_reserve(machine.memory) if kept is None else kept,
         disk=settings.reserve_disk,
         pids=settings.reserve_pids,
     )
-    cap = Amount(
-        millicores=_or(settings.max_cpu_cores, 1000, machine.millicores),
-        memory=_or(settings.max_memory_gb, 1024**3, machine.memory),
-        gpus=machine.gpus,
-        disk=machine.disk,
-        pids=machine.pids,
-        slots=machine.slots if settings.docker_enabled else 0,
-    )
+    caps, warnings = {"slots": machine.slots if settings.docker_enabled else 0}, []
+    for setting, (resource, unit) in CAPS.items():
+        cap, has = getattr(settings, setting), getattr(machine, resource)
+        if cap is None:
+            continue
+        caps[resource] = int(cap * unit)
+        if caps[resource] > has:
+            warnings.append(
+                f"HIVEMIND_{setting.upper()}={cap:g} is more than this machine has: {describe(resource, has)}; "
+                "what it has is what it lends"
+            )
     used = Amount(disk=disk_used)
-    return Capacity(machine, reserve, (machine - reserve - used).floor().within(cap))
+    allocatable = (machine - reserve - used).floor().within(machine.model_copy(update=caps))
+    return Capacity(machine, reserve, allocatable, tuple(warnings))
 
 
-def _or(cap: float | None, unit: int, otherwise: int) -> int:
-    return otherwise if cap is None else int(cap * unit)
+def _pids() -> int:
+    """Processes and threads that the kernel allows in all."""
+    limits = [_number(f"/proc/sys/kernel/{name}") for name in ("pid_max", "threads-max")]
+    return min((limit for limit in limits if limit), default=_PID_MAX)
+
+
+def _number(path: str) -> int:
+    try:
+        return int(Path(path).read_text("ascii"))
+    except (OSError, ValueError):
+        return 0
 
 
 def read_usage(settings: Settings) -> NodeUsage:

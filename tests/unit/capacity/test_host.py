@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from hivemind_worker.capacity.host import lend, read_capacity, read_usage
+from hivemind_worker.capacity.reserve import memory_reserve
 from hivemind_worker.domain.resources import GIB, MIB, Amount
 from hivemind_worker.settings import Settings
 
-MACHINE = Amount(millicores=8000, memory=32 * GIB, gpus=1, disk=100 * GIB, slots=32)
+MACHINE = Amount(millicores=8000, memory=32 * GIB, gpus=1, disk=100 * GIB, pids=32768, slots=32)
 
 
 def lent(settings: Settings, disk_used: int = 0, **change: Any) -> Amount:
@@ -16,8 +21,30 @@ def lent(settings: Settings, disk_used: int = 0, **change: Any) -> Amount:
 
 
 def test_without_caps_all_but_the_reserve_is_lent(settings: Settings) -> None:
-    assert lent(settings).memory == 32 * GIB - 512 * MIB
+    assert lent(settings, reserve_memory=512 * MIB).memory == 32 * GIB - 512 * MIB
     assert lent(settings).millicores == 8000
+    assert lent(settings).pids == 32768 - 1024
+
+
+def test_the_system_keeps_memory_by_the_size_of_the_machine(settings: Settings) -> None:
+    assert lent(settings).memory == 32 * GIB - memory_reserve(32 * GIB)
+
+
+@pytest.mark.parametrize(
+    ("machine", "kept"),
+    [(0.5, 255), (2, 512), (4, 1024), (8, 1843), (16, 2662), (64, 5611), (128, 9543), (256, 12165)],
+)
+def test_the_memory_reserve_is_the_published_one(machine: float, kept: int) -> None:
+    assert memory_reserve(int(machine * GIB)) // MIB == kept
+
+
+@given(st.integers(0, 2**50), st.integers(0, 2**40))
+def test_a_larger_machine_keeps_no_less_and_lends_no_less(machine: int, more: int) -> None:
+    small, large = memory_reserve(machine), memory_reserve(machine + more)
+    assert 0 <= small <= machine
+    if machine >= GIB:
+        assert small <= large
+        assert large - small <= more
 
 
 def test_the_owners_caps_hold(settings: Settings) -> None:
@@ -25,8 +52,14 @@ def test_the_owners_caps_hold(settings: Settings) -> None:
     assert (capped.millicores, capped.memory) == (2500, 4 * GIB)
 
 
-def test_a_cap_above_the_machine_changes_nothing(settings: Settings) -> None:
-    assert lent(settings, max_cpu_cores=999.0, max_memory_gb=999.0) == lent(settings)
+def test_a_cap_above_the_machine_is_the_machine_and_named(settings: Settings) -> None:
+    high = settings.model_copy(update={"max_cpu_cores": 999.0, "max_memory_gb": 999.0, "max_gpus": 9})
+    made = lend(MACHINE, high, disk_used=0)
+    assert made.allocatable == lent(settings)
+    assert [line.split("=")[0] for line in made.warnings] == [
+        "HIVEMIND_MAX_CPU_CORES", "HIVEMIND_MAX_MEMORY_GB", "HIVEMIND_MAX_GPUS",
+    ]  # fmt: skip
+    assert lend(MACHINE, settings, disk_used=0).warnings == ()
 
 
 def test_a_reserve_larger_than_the_machine_leaves_nothing_and_nothing_negative(settings: Settings) -> None:
