@@ -15,7 +15,7 @@ from hivemind_worker.execution.handle import Handle
 from hivemind_worker.execution.images import ensure_image
 from hivemind_worker.execution.patience import Backoff, check
 from hivemind_worker.execution.prepared import Prepared
-from hivemind_worker.execution.sandbox import Identity
+from hivemind_worker.execution.sandbox import OWNER_LABELS, Identity
 from hivemind_worker.execution.verdict import cannot_start
 from hivemind_worker.execution.wire import EngineRefused, EngineStream
 from hivemind_worker.killpoints import reach
@@ -78,8 +78,22 @@ def check_owner(identity: Identity, found: Found) -> None:
         raise ContainerLost
 
 
+def find_container(engine: Engine, identity: Identity) -> Found | None:
+    """The attempt's container: by its name, else by its labels, for a person may have renamed it."""
+    named = engine.inspect(identity.name)
+    if named is not None and identity.owns(named):
+        return named
+    for listed in engine.list({key: identity.labels[key] for key in OWNER_LABELS}):
+        if (found := engine.inspect(listed.id)) is not None:
+            log.warning(
+                "container found by its labels", job_id=identity.task_id, attempt=identity.attempt, as_=found.name
+            )
+            return found
+    return named
+
+
 def _try(engine: Engine, settings: Settings, prepared: Prepared, handle: Handle, look_first: bool) -> Launched:
-    found = engine.inspect(prepared.identity.name) if look_first else None
+    found = find_container(engine, prepared.identity) if look_first else None
     if found is None:
         check(handle)
         found = _create(engine, settings, prepared, handle)
@@ -93,6 +107,7 @@ def _try(engine: Engine, settings: Settings, prepared: Prepared, handle: Handle,
     reach("container-created", prepared.job.task_id)
     output = engine.attach(prepared.container)
     try:
+        prepared.workspace.note_start()
         engine.start(prepared.container)
     except EngineRefused as refused:
         output.close()
@@ -112,7 +127,7 @@ def _create(engine: Engine, settings: Settings, prepared: Prepared, handle: Hand
     try:
         prepared.container = engine.create(name, prepared.body)
     except NameTaken:
-        found = engine.inspect(name)
+        found = find_container(engine, prepared.identity)
         if found is None:
             raise EngineUnavailable(f"container {name} comes and goes") from None
         return found

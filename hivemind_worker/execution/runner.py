@@ -19,13 +19,14 @@ from hivemind_worker.execution.entrypoint import choose_entrypoint
 from hivemind_worker.execution.found import Found
 from hivemind_worker.execution.handle import Handle
 from hivemind_worker.execution.images import ensure_image
-from hivemind_worker.execution.launch import ContainerLost, Launched, check_owner, launch
+from hivemind_worker.execution.launch import ContainerLost, Launched, check_owner, find_container, launch
 from hivemind_worker.execution.live import Shipper
 from hivemind_worker.execution.logs import Pump
 from hivemind_worker.execution.patience import check, patiently
 from hivemind_worker.execution.prepared import Ended, Prepared
 from hivemind_worker.execution.requirements import asks_for_packages, read_marker, wrap, wrapper_env
 from hivemind_worker.execution.sandbox import Identity, Place, container_body, program_of
+from hivemind_worker.execution.since import Moment, ran_for, rebooted, wall_seconds
 from hivemind_worker.execution.usage import Meter
 from hivemind_worker.execution.verdict import Facts, decide
 from hivemind_worker.execution.watch import Exit, Limits, Watch
@@ -117,7 +118,7 @@ class Runner:
         had_started = job.state in (State.RUNNING, State.COLLECTING)
         if workspace is None and not had_started:
             return None
-        found = patiently(handle, lambda: self._engine.inspect(identity.name), started=True)
+        found = patiently(handle, lambda: find_container(self._engine, identity), started=True)
         if found is None:
             if had_started:
                 raise ContainerLost
@@ -153,7 +154,7 @@ class Runner:
         job, found_again = prepared.job, prepared.body is None
         last = patiently(handle, lambda: self._logs.last(job.task_id), started=found_again)
         launched = launch(self._engine, self._settings, prepared, handle)
-        started = time.monotonic() - _ran_for(launched.found)
+        started = time.monotonic() - ran_for(prepared.workspace.start, launched.found, Moment.now())
         pump: Pump | None = None
         meter: Meter | None = None
         disk = DiskWatch(self._disk_roots(prepared, launched), job.assignment.requests.disk)
@@ -228,7 +229,7 @@ class Runner:
 
         if left.code != 0 or launched.found is not None:
             found = patiently(handle, look, started=True)
-        wall = _wall(found) or left.at - started
+        wall = wall_seconds(found, left.at - started)
         words = _last_words(prepared.workspace.log)
         facts = Facts(
             exit_code=left.code,
@@ -243,7 +244,7 @@ class Runner:
             disk_used=disk.used,
             disk_cap=spec.requests.disk,
             outage=left.outage or looks > 1,  # an engine that shuts down ends its containers first
-            rebooted=_rebooted(found),
+            rebooted=rebooted(prepared.workspace.start, found, Moment.now()),
             gone=left.gone or (left.code != 0 and (found is None or found.status in ("removing", "dead"))),
             requirements=read_marker(prepared.workspace.work),
             network=spec.network,
@@ -282,7 +283,7 @@ class Runner:
     def _remove_container(self, prepared: Prepared) -> None:
         """By id: another site's container may bear the same name."""
         if prepared.container is None:
-            found = self._engine.inspect(prepared.identity.name)
+            found = find_container(self._engine, prepared.identity)
             if found is None or not prepared.identity.owns(found):
                 return
             prepared.container = found.id
@@ -291,27 +292,6 @@ class Runner:
     def close(self, timeout: float = 1.0) -> None:
         """Send what the live logs still hold, within `timeout` seconds."""
         self._shipper.close(timeout)
-
-
-def _ran_for(found: Found | None) -> float:
-    """Seconds since a container that was found started; the engine's clock is this machine's."""
-    if found is None or found.started_at is None:
-        return 0.0
-    return max(0.0, time.time() - found.started_at)
-
-
-def _wall(found: Found | None) -> float:
-    if found is None or found.started_at is None or found.finished_at is None:
-        return 0.0
-    return max(0.0, found.finished_at - found.started_at)
-
-
-def _rebooted(found: Found | None) -> bool:
-    """Whether this machine came up between the container's start and its end."""
-    if found is None or found.started_at is None or found.finished_at is None:
-        return False
-    booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
-    return found.started_at < booted <= found.finished_at
 
 
 def _last_words(path: Path) -> str:

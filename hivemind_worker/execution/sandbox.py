@@ -19,6 +19,8 @@ LABEL_SITE = "hivemind.site"
 LABEL_NODE = "hivemind.node"
 LABEL_TASK = "hivemind.task_id"
 LABEL_ATTEMPT = "hivemind.attempt"
+#: what makes a container one attempt's own; its node may have another name by now
+OWNER_LABELS = (LABEL_SITE, LABEL_TASK, LABEL_ATTEMPT)
 
 #: Docker's own default for a container of one core
 SHARES_PER_CORE = 1024
@@ -53,9 +55,8 @@ class Identity:
         }
 
     def owns(self, found: Found) -> bool:
-        """Whether a container is this very attempt's. Its node may have another name by now."""
-        keys = (LABEL_SITE, LABEL_TASK, LABEL_ATTEMPT)
-        return all(found.labels.get(key) == self.labels[key] for key in keys)
+        """Whether a container is this very attempt's."""
+        return all(found.labels.get(key) == self.labels[key] for key in OWNER_LABELS)
 
 
 @dataclass(frozen=True, slots=True)

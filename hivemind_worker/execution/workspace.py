@@ -16,6 +16,7 @@ import structlog
 from hivemind_worker.domain.assignment import TASK_ID
 from hivemind_worker.domain.errors import DiskExhausted, HiveMindError
 from hivemind_worker.domain.files import FileStamp
+from hivemind_worker.execution.since import Moment
 from hivemind_worker.trees import DIRECTORY, Walk, disk_usage, remove_tree
 
 __all__ = ["Workspace", "create_workspace", "disk_usage", "find_workspace", "list_workspaces"]
@@ -93,6 +94,21 @@ class Workspace:
         """Epoch seconds until which it is kept; None: nobody asked."""
         value = self._read().get("keep_until")
         return None if value is None else float(value)
+
+    def note_start(self) -> None:
+        """Note that its container is started now. Where that fails, the engine's stamps must do. Does not raise."""
+        try:
+            (self.root / "started.json").write_text(json.dumps(Moment.now().fields()), "ascii")
+        except OSError as error:
+            log.warning("start not noted", job_id=self.task_id, attempt=self.attempt, error=str(error))
+
+    @property
+    def start(self) -> Moment | None:
+        """What `note_start` noted; None: nothing that can be read."""
+        try:
+            return Moment.parse(json.loads((self.root / "started.json").read_bytes()))
+        except (OSError, ValueError):
+            return None
 
     def remove(self) -> bool:
         """Delete all of it, whatever the job did to it; whether nothing is left. Does not raise."""
