@@ -90,9 +90,14 @@ class Kit:
 
     def start(self, job: Job, handle: Handle) -> Body:
         """The same in a thread; returns once the container has started."""
+        body = self.start_in_background(job, handle)
+        assert body.started.wait(60)
+        return body
+
+    def start_in_background(self, job: Job, handle: Handle) -> Body:
+        """The same, and return at once."""
         body = Body(self, job, handle)
         body.start()
-        assert body.started.wait(60)
         return body
 
     def chunks(self, job: Job) -> list[Chunk]:

@@ -1,0 +1,168 @@
+"""An engine that is restarted, killed or frozen is unknown, not failed: what became of a job is asked once it answers.
+
+On an engine of these tests' own. It is frozen for 20 s here, not for a minute: what could give up on a call does so
+after OPEN_TIMEOUT or CALL_TIMEOUT, which one test shortens, so that a freeze outlasts them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from hivemind_worker.bootstrap import Stores
+from hivemind_worker.domain.job import Job, State
+from hivemind_worker.domain.outcome import CAUSES, Cause
+from hivemind_worker.execution import engine as engine_module
+from hivemind_worker.execution.handle import Detached, Handle
+from hivemind_worker.execution.runner import Ended
+from hivemind_worker.settings import Settings
+from hivemind_worker.store.logs import Stream
+from tests.engine import OwnEngine, private_engine
+
+from .execution_kit import BUSYBOX, Kit, until
+
+pytestmark = pytest.mark.timeout(300)
+
+#: prints a number on both streams ten times a second until the file `end` is there
+COUNT = "n=0; while [ ! -e end ]; do echo $n; echo $n >&2; n=$((n+1)); sleep 0.1; done; exit 7"
+
+
+@pytest.fixture(scope="module")
+def own() -> Iterator[OwnEngine]:
+    with private_engine() as engine:
+        yield engine
+
+
+@pytest.fixture
+def kit(settings: Settings, stores: Stores, own: OwnEngine) -> Iterator[Kit]:
+    made = Kit(settings.model_copy(update={"docker_host": own.url}), stores)
+    yield made
+    own.up()
+    made.close()
+
+
+@pytest.fixture
+def live_restore(own: OwnEngine) -> Iterator[OwnEngine]:
+    """The engine, which leaves its containers running when it goes."""
+    own.down()
+    own.live_restore = True
+    own.up()
+    yield own
+    own.up()
+    own.down()
+    own.live_restore = False
+    own.up()
+
+
+@contextlib.contextmanager
+def counting(kit: Kit, **given: object) -> Iterator[tuple[Job, list[Ended]]]:
+    """A job that counts while something happens to the engine; then it is told to end, and its end is in the list."""
+    job, handle, ends = kit.job("sh", "-c", COUNT, image=BUSYBOX, **given), Handle(), list[Ended]()
+    body = kit.start(job, handle)
+    until(lambda: len(kit.live(job).splitlines()) > 5, "some output")
+    yield job, ends
+    (kit.settings.state / "workspaces" / f"{job.task_id}-1" / "work" / "end").touch()
+    ends.append(body.result())
+    handle.close()
+
+
+def assert_whole(kit: Kit, job: Job) -> None:
+    """Every line once and in order, on both streams, and no word of a gap."""
+    for stream in (Stream.STDOUT, Stream.STDERR):
+        numbers = kit.live(job, stream).split()
+        assert numbers == [b"%d" % n for n in range(len(numbers))]
+    assert kit.live(job, Stream.NOTICE) == b""
+
+
+@pytest.mark.parametrize("how", ["down", "kill"])
+def test_an_engine_that_keeps_its_containers_may_come_and_go(kit: Kit, live_restore: OwnEngine, how: str) -> None:
+    with counting(kit) as (job, ends):
+        getattr(live_restore, how)()
+        before = len(kit.live(job))
+        live_restore.up()
+        until(lambda: len(kit.live(job)) > before, "it goes on")
+    assert (ends[0].cause, ends[0].exit_code) == (Cause.EXIT, 7)
+    assert_whole(kit, job)
+
+
+@pytest.mark.parametrize("how", ["down", "kill"])
+def test_an_engine_that_takes_its_containers_along_is_the_infrastructures_fault(
+    kit: Kit, own: OwnEngine, how: str
+) -> None:
+    with counting(kit) as (job, ends):
+        getattr(own, how)()
+        own.up()
+    assert ends[0].cause is Cause.ENGINE
+    assert CAUSES[ends[0].cause].fault == "infrastructure"
+    assert kit.live(job).split()[:5] == [b"0", b"1", b"2", b"3", b"4"]
+
+
+def test_a_worker_that_comes_back_while_the_engine_is_away_waits_for_its_word(
+    kit: Kit, live_restore: OwnEngine
+) -> None:
+    job, handle = kit.job("sh", "-c", COUNT, image=BUSYBOX), Handle()
+    body = kit.start(job, handle)
+    handle.detach()
+    with pytest.raises(Detached):
+        body.result()
+    handle.close()
+    live_restore.kill()
+    again, claimed = Handle(), job.model_copy(update={"state": State.RUNNING})
+    back = threading.Event()
+
+    def up_again() -> None:
+        back.set()
+        live_restore.up()
+
+    (kit.settings.state / "workspaces" / f"{job.task_id}-1" / "work" / "end").touch()
+    timer = threading.Timer(2.0, up_again)
+    timer.start()
+    prepared = kit.prepare(claimed, again)
+    assert back.is_set(), "it found something before the engine was there"
+    ended = kit.runner.run(prepared, again, lambda: None)
+    timer.join()
+    again.close()
+    assert (ended.cause, ended.exit_code) == (Cause.EXIT, 7)
+
+
+def test_a_frozen_engine_costs_neither_a_running_job_nor_a_new_one(
+    kit: Kit, own: OwnEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "CALL_TIMEOUT", 3.0)
+    monkeypatch.setattr(engine_module, "OPEN_TIMEOUT", 3.0)
+    late, handle = kit.job("echo", "here", image=BUSYBOX), Handle()
+    with counting(kit) as (job, ends):
+        own.pause()
+        try:
+            body = kit.start_in_background(late, handle)
+            assert not body.started.wait(20), "the engine sleeps"
+        finally:
+            own.resume()
+        assert body.result().cause is Cause.OK
+    handle.close()
+    assert (ends[0].cause, ends[0].exit_code) == (Cause.EXIT, 7)
+    assert_whole(kit, job)
+    assert kit.live(late) == b"here\n"
+
+
+def test_a_stop_and_a_deadline_that_fall_into_a_freeze_are_kept_after_it(
+    kit: Kit, own: OwnEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "CALL_TIMEOUT", 2.0)
+    monkeypatch.setattr(engine_module, "OPEN_TIMEOUT", 2.0)
+    handles = [Handle(), Handle()]
+    stopped, timed = kit.job("sleep", "300", image=BUSYBOX), kit.job("sleep", "300", image=BUSYBOX, timeout_seconds=4.0)
+    bodies = [kit.start(job, handle) for job, handle in zip((stopped, timed), handles, strict=True)]
+    own.pause()
+    try:
+        handles[0].stop(1.0)
+        bodies[1].join(10)
+        assert all(body.is_alive() for body in bodies)
+    finally:
+        own.resume()
+    assert [body.result().cause for body in bodies] == [Cause.CANCELLED, Cause.TIMEOUT]
+    for handle in handles:
+        handle.close()
