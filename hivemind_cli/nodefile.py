@@ -44,6 +44,13 @@ def remove(state: Path) -> None:
     (state / NAME).unlink(missing_ok=True)
 
 
+def remove_unfinished(state: Path) -> None:
+    """What a supervisor that was killed while it wrote left beside it. With the state's lock held."""
+    for path in state.glob(f".{NAME}.*"):
+        with suppress(OSError):
+            path.unlink()
+
+
 def runs(document: dict[str, Any] | None) -> bool:
     """Whether the supervisor that wrote it still lives."""
     return document is not None and processes.is_alive(document["pid"], document["identity"])
@@ -58,15 +65,14 @@ def end_leftovers(document: dict[str, Any], patience: float) -> list[str]:
     return ended
 
 
-def describe(plan: Plan, services: list[dict[str, Any]]) -> dict[str, Any]:
-    """The document of the supervisor that calls this."""
-    pid = os.getpid()
+def describe(plan: Plan, identity: str, services: list[dict[str, Any]]) -> dict[str, Any]:
+    """The document of the supervisor that calls this, `identity` being its own."""
     doors = {door.service: door.address for door in plan.doors}
     return {
         "node": plan.node,
         "version": plan.version,
-        "pid": pid,
-        "identity": processes.identity(pid),
+        "pid": os.getpid(),
+        "identity": identity,
         "state": plan.state,
         "logs": f"{plan.state}/logs",
         "redis": plan.redis,

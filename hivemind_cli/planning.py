@@ -120,11 +120,11 @@ def _doors(settings: Settings) -> list[Door]:
     doors = []
     for name in names:
         host, port = getattr(settings, f"{name}_host"), getattr(settings, f"{name}_port")
-        doors.append(Door(name, host, port or _free_port(host), f"HIVEMIND_{name.upper()}_PORT"))
+        doors.append(Door(name, host, port or free_port(host), f"HIVEMIND_{name.upper()}_PORT"))
     return doors
 
 
-def _free_port(host: str) -> int:
+def free_port(host: str = "127.0.0.1") -> int:
     """A port below the range that the kernel gives to outgoing connections: one of those could take it from us."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for port in random.sample(range(20_000, 32_000), 50):

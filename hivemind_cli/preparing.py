@@ -6,14 +6,18 @@ import fcntl
 import os
 import socket
 import stat
+import time
 from pathlib import Path
 
 from hivemind_cli import nodefile
 from hivemind_cli.folders import make_folder
 from hivemind_cli.plan import Plan
 
+LOCK = "node.lock"
 #: seconds for the services of a killed supervisor to leave by themselves
 LEFTOVERS = 4.0
+#: seconds that 'hivemind down' may hold a dead node's state while it ends what is left of it
+CLEANING = 2 * LEFTOVERS
 
 
 class StartRefused(Exception):
@@ -66,14 +70,14 @@ def lock_state(state: Path, made: list[Path]) -> int:
 
     Raises StartRefused when another node has it.
     """
-    path = state / "node.lock"
+    path = state / LOCK
     fresh = not path.exists()
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise StartRefused("", f"cannot make {path}: {error.strerror}") from None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(descriptor, state)
         _check_in_place(descriptor, path)
     except BlockingIOError:
         os.close(descriptor)
@@ -86,6 +90,19 @@ def lock_state(state: Path, made: list[Path]) -> int:
     return descriptor
 
 
+def _lock(descriptor: int, state: Path) -> None:
+    """Raises BlockingIOError when a node has it, or something else does for longer than 'hivemind down' cleans up."""
+    end = time.monotonic() + CLEANING
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if nodefile.runs(nodefile.read(state)) or time.monotonic() >= end:
+                raise
+        time.sleep(0.05)
+
+
 def _check_in_place(descriptor: int, path: Path) -> None:
     """A start that was refused takes its lock away: one that we opened before that would keep nobody out."""
     if not path.exists() or not os.path.samestat(os.fstat(descriptor), path.stat()):
@@ -95,6 +112,7 @@ def _check_in_place(descriptor: int, path: Path) -> None:
 
 def end_leftovers(state: Path) -> list[str]:
     """With the lock held: what a killed supervisor left running is ended; the names."""
+    nodefile.remove_unfinished(state)
     left = nodefile.read(state)
     if left is None:
         return []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime
 from typing import Any
 
@@ -23,7 +24,8 @@ def check(probe: dict[str, Any], started: float) -> None:
         if status not in (200, 503):
             raise NotReady(f"/health answered {status}")
     elif kind == "worker":
-        worker_announced(http_json(tuple(probe["at"]), "/api/nodes"), probe, started)
+        since = started if time.time() >= started else 0.0  # the clock was set back meanwhile
+        worker_announced(http_json(tuple(probe["at"]), "/api/nodes"), probe, since)
     else:
         raise ValueError(f"there is no probe {kind!r}")
 

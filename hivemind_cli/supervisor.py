@@ -7,9 +7,11 @@ One thread, one selector: children's output and ends, signals, and the next rest
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import selectors
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -20,6 +22,7 @@ from hivemind_cli.logfile import LogFile
 from hivemind_cli.plan import Plan
 from hivemind_cli.preparing import StartRefused, check_doors, end_leftovers, lock_state, make_folders
 from hivemind_cli.probes import NotReady
+from hivemind_cli.redis_files import remove_leftovers
 from hivemind_cli.reporting import Reporter
 from hivemind_cli.unit import Unit
 
@@ -27,6 +30,8 @@ from hivemind_cli.unit import Unit
 READY_WITHIN, TRIES = 120.0, 3
 #: seconds between two looks at a service that is starting
 LOOK = 0.1
+#: what keeps a process from being started now and not for ever
+PASSING = (errno.EAGAIN, errno.ENOMEM, errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.ETXTBSY)
 #: after so many failures in a row a service's last words are shown again
 LOOP = 5
 
@@ -42,6 +47,7 @@ class Supervisor:
         self._units = [Unit(service, logs / f"{service.name}.log") for service in plan.services]
         self._selector = selectors.DefaultSelector()
         self._before_exec = processes.die_with_parent()
+        self._identity = processes.identity(os.getpid()) or ""  # once: later there may be no descriptor to spare
         self._asked = 0  # how often we were told to stop
         self._up = False
         self._next_look = 0.0
@@ -80,13 +86,36 @@ class Supervisor:
                 self._start(unit)
 
     def _start(self, unit: Unit) -> None:
+        if unit.service.probe["kind"] == "redis":
+            for name in remove_leftovers(self._state / "redis"):
+                self._say(f"removed {name}, left over from a Redis that was killed", aloud=False)
         try:
             unit.start(self._before_exec)
-        except OSError as error:
-            raise StartRefused(unit.name, f"{unit.service.argv[0]} cannot be started: {error}") from None
-        self._selector.register(unit.pidfd, selectors.EVENT_READ, (unit, "end"))
-        self._selector.register(unit.pipe, selectors.EVENT_READ, (unit, "output"))
+            self._watch(unit)
+        except (OSError, MemoryError, subprocess.SubprocessError) as error:
+            self._not_started(unit, error)
+            return
         self._next_look = 0.0
+        self._record()
+
+    def _watch(self, unit: Unit) -> None:
+        """Hear of its end and its output. Raises OSError, and then it does not run."""
+        try:
+            self._selector.register(unit.pidfd, selectors.EVENT_READ, (unit, "end"))
+            self._selector.register(unit.pipe, selectors.EVENT_READ, (unit, "output"))
+        except BaseException:
+            self._forget(unit.pidfd, unit.pipe)
+            unit.abandon()
+            raise
+
+    def _not_started(self, unit: Unit, error: Exception) -> None:
+        """A machine that has no memory, process or disk to spare now may have it later; a node that is up stays up."""
+        why = f"{unit.service.argv[0]} cannot be started: {error}"
+        unit.failures += 1
+        passing = isinstance(error, OSError) and error.errno in PASSING
+        if not self._up and (not passing or unit.failures >= TRIES):
+            raise StartRefused(unit.name, why) from None
+        self._say(f"{unit.name}: {why}; trying again in {unit.schedule():g} s")
         self._record()
 
     def _rise(self, seconds: float) -> None:
@@ -140,7 +169,7 @@ class Supervisor:
                 readiness.check(unit.service.probe, unit.started)
             except NotReady:
                 continue
-            unit.ready = True
+            unit.ready_at = time.monotonic()
             self._say(f"{unit.name} is ready", aloud=self._up)
             self._record()
         # A service that takes long is asked less and less often: the whole node may be waiting for a slow disk.
@@ -148,10 +177,7 @@ class Supervisor:
         self._next_look = time.monotonic() + max(LOOK, min(2.0, slowest / 20))
 
     def _ended(self, unit: Unit) -> None:
-        pidfd, pipe = unit.pidfd, unit.pipe
-        for descriptor in (pidfd, pipe):
-            if descriptor in self._selector.get_map():
-                self._selector.unregister(descriptor)
+        self._forget(unit.pidfd, unit.pipe)
         how = unit.ended()
         self._record()
         if self._asked:
@@ -164,6 +190,11 @@ class Supervisor:
             self._say(f"{unit.name} has failed {unit.failures} times in a row; its last words:")
             for line in unit.tail():
                 self._say(f"  {line}")
+
+    def _forget(self, *descriptors: int) -> None:
+        for descriptor in descriptors:
+            if descriptor in self._selector.get_map():
+                self._selector.unregister(descriptor)
 
     def _restart_due(self) -> None:
         now = time.monotonic()
@@ -208,7 +239,7 @@ class Supervisor:
 
     def _record(self) -> dict[str, object]:
         """Into node.json. Where that fails, as on a full disk, the node goes on and the next record may succeed."""
-        document = nodefile.describe(self._plan, [unit.describe() for unit in self._units])
+        document = nodefile.describe(self._plan, self._identity, [unit.describe() for unit in self._units])
         try:
             nodefile.write(self._state, document)
         except OSError as error:

@@ -14,13 +14,17 @@ from hivemind_cli import processes
 from hivemind_cli.logfile import LogFile, tail
 from hivemind_cli.plan import Service
 
-#: seconds before a restart: doubled with every failure in a row, forgotten after a run this long
-FIRST_PAUSE, LONGEST_PAUSE, STABLE = 0.25, 30.0, 60.0
+#: seconds before a restart: doubled with every failure in a row, forgotten once it was ready for so long
+FIRST_PAUSE, LONGEST_PAUSE, STABLE = 0.25, 30.0, 5.0
+#: the longest pause of a service that had come up: it was killed rather than broken, and its node waits for it. One
+#: that comes up only to die, again and again, is broken after all.
+PAUSE_IF_UP, BROKEN = 1.0, 20
 
 
-def pause_after(failures: int) -> float:
+def pause_after(failures: int, was_ready: bool = False) -> float:
     """Seconds to wait before the next start, after so many failures in a row (1 or more)."""
-    return min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** (failures - 1))
+    longest = PAUSE_IF_UP if was_ready and failures <= BROKEN else LONGEST_PAUSE
+    return min(longest, FIRST_PAUSE * 2.0 ** min(failures - 1, 16))
 
 
 class Unit:
@@ -33,16 +37,21 @@ class Unit:
         self.pidfd = -1
         self.identity = ""
         self.started = 0.0  # by the wall clock, to compare with heartbeats
-        self.ready = False
+        self.ready_at: float | None = None  # by the monotonic clock
         self.restarts = 0
         self.failures = 0
         self.restart_at: float | None = None  # by the monotonic clock
-        self._began = 0.0
+        self._was_ready = False
 
     @property
     def name(self) -> str:
         """The service's."""
         return self.service.name
+
+    @property
+    def ready(self) -> bool:
+        """Whether it runs and has answered."""
+        return self.ready_at is not None
 
     @property
     def pipe(self) -> int:
@@ -52,13 +61,30 @@ class Unit:
         return self.process.stdout.fileno()
 
     def start(self, before_exec: Callable[[], None]) -> None:
-        """Start it. Raises OSError when there is no such program."""
-        self.restart_at, self.ready = None, False
-        self.started, self._began = time.time(), time.monotonic()
+        """Start it. Raises OSError when there is no such program, or no memory, process or descriptor for it."""
+        self.restart_at, self.ready_at, self._was_ready = None, None, False
+        self.started = time.time()
         self.process = processes.start(self.service.argv, os.environ, before_exec)
-        self.pidfd = os.pidfd_open(self.process.pid)
-        self.identity = processes.identity(self.process.pid) or ""
-        os.set_blocking(self.pipe, False)
+        try:
+            self.pidfd = os.pidfd_open(self.process.pid)
+            self.identity = processes.identity(self.process.pid) or ""
+            os.set_blocking(self.pipe, False)
+        except BaseException:
+            self.abandon()
+            raise
+
+    def abandon(self) -> None:
+        """Take back a start that cannot be seen to."""
+        process, self.process = self.process, None
+        if process is None:
+            return
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
+        self.pidfd = -1
 
     def drain(self) -> bool:
         """Move what it has written into its log; False at the end of its output."""
@@ -80,9 +106,10 @@ class Unit:
         assert self.process.stdout is not None
         self.process.stdout.close()
         os.close(self.pidfd)
-        self.process, self.pidfd, self.ready = None, -1, False
-        if time.monotonic() - self._began >= STABLE:
+        self._was_ready = self.ready_at is not None
+        if self.ready_at is not None and time.monotonic() - self.ready_at >= STABLE:
             self.failures = 0
+        self.process, self.pidfd, self.ready_at = None, -1, None
         self.failures += 1
         if code < 0:
             return f"was killed by {signal.Signals(-code).name}"
@@ -90,7 +117,7 @@ class Unit:
 
     def schedule(self) -> float:
         """Plan the next start; in how many seconds."""
-        pause = pause_after(self.failures)
+        pause = pause_after(self.failures, self._was_ready)
         self.restart_at = time.monotonic() + pause
         self.restarts += 1
         return pause

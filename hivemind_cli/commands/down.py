@@ -7,13 +7,12 @@ from typing import Any
 
 import click
 
-from hivemind_cli import nodefile
 from hivemind_cli.errors import CliError
 from hivemind_cli.joboptions import DURATION
 from hivemind_cli.output import emit_json, note
 from hivemind_cli.progress import StatusLine
 from hivemind_cli.session import Session, command, pass_session
-from hivemind_cli.stopping import stop_jobs, stop_node
+from hivemind_cli.stopping import end_dead_node, running_node, stop_jobs, stop_node
 
 
 @command()
@@ -31,11 +30,9 @@ def down(session: Session, state: Path | None, with_jobs: bool, grace: float | N
 
     overrides: dict[str, Any] = {"state": state.absolute()} if state else {}
     settings = load_settings(**overrides)
-    document = nodefile.read(settings.state)
-    if document is None or not nodefile.runs(document):
-        ended = nodefile.end_leftovers(document, 5.0) if document else []
-        nodefile.remove(settings.state)
-        _told(session, settings.state, stopped=bool(ended), jobs=0)
+    document = running_node(settings.state)
+    if document is None:
+        _told(session, settings.state, stopped=bool(end_dead_node(settings.state)), jobs=0)
         return
     stopped = _stop_jobs(session, document, grace) if with_jobs else 0
     with StatusLine() as line:

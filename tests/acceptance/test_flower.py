@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -14,6 +13,7 @@ import docker
 import httpx
 import pytest
 
+from hivemind_cli.planning import free_port
 from hivemind_worker.bootstrap import Stores, open_stores
 from hivemind_worker.domain.job import State
 from hivemind_worker.domain.outcome import Cause
@@ -47,13 +47,6 @@ class Node:
 
     def press(self, button: str) -> None:
         assert self.flower.post(f"/api/task/revoke/{button}").status_code == 200
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="module")

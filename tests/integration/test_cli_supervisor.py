@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -16,6 +19,9 @@ import pytest
 
 from hivemind_cli import nodefile, processes
 from hivemind_cli.plan import Door, Plan, Service
+from hivemind_cli.planning import free_port
+from hivemind_cli.preparing import lock_state
+from hivemind_cli.stopping import end_dead_node, running_node
 from tests.disks import fill, small_disk
 
 #: answers GET with 200; says when it was told to leave; `deaf` does not leave
@@ -35,22 +41,32 @@ http.server.HTTPServer(("127.0.0.1", port), Answer).serve_forever()
 """
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+#: a supervisor on a machine that has no room for another process while the file argv[1] is there
+NO_ROOM = """
+import os, sys
+from pathlib import Path
+from hivemind_cli import processes, supervisor
+there, number = Path(sys.argv.pop(1)), int(sys.argv.pop(1))
+real = processes.start
+def start(*args):
+    if there.exists():
+        raise OSError(number, os.strerror(number))
+    return real(*args)
+processes.start = start
+supervisor.main()
+"""
 
 
 class Running:
     """A supervisor in the foreground; what it says is read line by line."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, program: Sequence[str] = ("-m", "hivemind_cli.supervisor")) -> None:
         descriptor = os.memfd_create("plan", 0)
         os.write(descriptor, plan.to_json().encode())
         os.lseek(descriptor, 0, os.SEEK_SET)
         root = str(Path(__file__).parents[2])
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "hivemind_cli.supervisor", "--plan-fd", str(descriptor)],
+            [sys.executable, *program, "--plan-fd", str(descriptor)],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, pass_fds=(descriptor,),
             env={**os.environ, "PYTHONPATH": root},
         )  # fmt: skip
@@ -88,11 +104,14 @@ class Site:
 
     def __init__(self, state: Path, stack: ExitStack) -> None:
         self.state, self.order, self._stack = state, state.parent / "order", stack
+        self.no_room = state.parent / "no room"
         self.ports = {name: free_port() for name in ("bridge", "api")}
 
-    def service(self, name: str, stage: int, *, grace: float = 5.0, mood: str = "polite") -> Service:
+    def service(
+        self, name: str, stage: int, *, grace: float = 5.0, mood: str = "polite", program: str = sys.executable
+    ) -> Service:
         port = self.ports[name]
-        argv = (sys.executable, "-c", SERVER, str(port), str(self.order), mood)
+        argv = (program, "-c", SERVER, str(port), str(self.order), mood)
         return Service(name, argv, {"kind": "http", "at": ["127.0.0.1", port], "path": "/"}, stage, grace)
 
     def plan(self, *services: Service) -> Plan:
@@ -103,8 +122,9 @@ class Site:
     def usual(self) -> Plan:
         return self.plan(self.service("bridge", 1), self.service("api", 2))
 
-    def start(self, plan: Plan) -> Running:
-        running = Running(plan)
+    def start(self, plan: Plan, refusing: int = 0) -> Running:
+        """`refusing`: the error of every start of a service while `no_room` is there."""
+        running = Running(plan, ("-c", NO_ROOM, str(self.no_room), str(refusing))) if refusing else Running(plan)
         self._stack.callback(running.close)
         return running
 
@@ -202,6 +222,89 @@ def test_a_node_on_a_full_disk_stops_in_order(site: Site) -> None:
         fill(site.state)
         assert running.stop() == 0
         assert sorted(path.name for path in site.state.iterdir()) == ["filler", "logs", "node.lock"]
+
+
+@pytest.mark.parametrize("number", [errno.EAGAIN, errno.ENOMEM, errno.ENOSPC, errno.EMFILE])
+def test_a_machine_without_room_for_a_process_ends_no_node_and_has_it_back_once_there_is(
+    site: Site, number: int
+) -> None:
+    running = site.start(site.usual(), refusing=number)
+    running.expect("Ctrl-C stops")
+    site.no_room.touch()
+    os.kill(running.pid("api"), signal.SIGKILL)
+    running.expect(rf"api: .* cannot be started: .*{os.strerror(number)}; trying again in 0.5 s")
+    running.expect("api: .* cannot be started: .*; trying again in 1 s")
+    site.no_room.unlink()
+    running.expect("api is ready")
+    assert running.stop() == 0
+
+
+def test_a_supervisor_without_a_descriptor_to_spare_goes_on_and_mends_once_it_has_some(site: Site) -> None:
+    running = site.start(site.usual())
+    running.expect("Ctrl-C stops")
+    pid, victim = running.process.pid, running.pid("api")
+    most = max(int(path.name) for path in Path(f"/proc/{pid}/fd").iterdir())
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (most + 1, before[1]))
+    os.kill(victim, signal.SIGKILL)
+    running.expect("api: .* cannot be started: .*Too many open files")
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+    running.expect("api is ready")
+    assert running.pid("api") != victim
+    assert running.stop() == 0
+
+
+def test_a_program_that_is_gone_for_a_while_ends_no_node(site: Site, tmp_path: Path) -> None:
+    program = tmp_path / "python"
+    program.symlink_to(sys.executable)
+    running = site.start(site.plan(site.service("bridge", 1), site.service("api", 2, program=str(program))))
+    running.expect("Ctrl-C stops")
+    program.unlink()
+    os.kill(running.pid("api"), signal.SIGKILL)
+    running.expect("api: .* cannot be started: .*No such file")
+    program.symlink_to(sys.executable)
+    running.expect("api is ready")
+    assert running.stop() == 0
+
+
+def test_a_program_that_was_never_there_ends_the_start(site: Site) -> None:
+    running = site.start(site.plan(site.service("api", 1, program="/nowhere/python")))
+    running.expect("error: HiveMind did not come up: api /nowhere/python cannot be started")
+    assert running.process.wait() == 1
+
+
+def test_a_service_that_is_killed_again_and_again_is_back_within_a_second_each_time(site: Site) -> None:
+    running = site.start(site.usual())
+    running.expect("Ctrl-C stops")
+    pauses = []
+    for _ in range(8):
+        os.kill(running.pid("api"), signal.SIGKILL)
+        said = running.expect("api was killed by SIGKILL; starting it again in")
+        pauses.append(float(said.split(" in ")[1].split(" s")[0]))
+        running.expect("api is ready")
+    assert pauses == [0.25, 0.5, 1, 1, 1, 1, 1, 1]
+    assert running.stop() == 0
+
+
+def test_down_waits_for_a_node_that_is_just_coming_up(site: Site) -> None:
+    site.state.mkdir()
+    lock = lock_state(site.state, [])
+    threading.Timer(0.3, os.close, [lock]).start()
+    assert running_node(site.state) is None, "it was given up meanwhile"
+    assert end_dead_node(site.state) == []
+
+
+def test_down_leaves_a_node_alone_that_takes_a_dead_ones_place(site: Site) -> None:
+    first = site.start(site.usual())
+    first.expect("Ctrl-C stops")
+    document = nodefile.read(site.state)
+    assert first.stop() == 0
+    second = site.start(site.usual())
+    second.expect("Ctrl-C stops")
+    assert document is not None
+    assert end_dead_node(site.state) == [], "the second has the state"
+    assert nodefile.runs(nodefile.read(site.state))
+    assert second.stop() == 0
 
 
 def test_what_a_service_says_is_in_its_log(site: Site) -> None:

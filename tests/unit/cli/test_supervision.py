@@ -9,19 +9,25 @@ from pathlib import Path
 
 import pytest
 
-from hivemind_cli import nodefile, processes
+from hivemind_cli import nodefile, processes, readiness
 from hivemind_cli.logfile import LogFile, tail
 from hivemind_cli.plan import Door, Plan, Service
 from hivemind_cli.planning import make_plan
 from hivemind_cli.probes import NotReady
 from hivemind_cli.readiness import worker_announced
-from hivemind_cli.unit import pause_after
+from hivemind_cli.redis_files import remove_leftovers
+from hivemind_cli.unit import BROKEN, pause_after
 from hivemind_worker.settings import load_settings
 
 
 def test_pauses_double_and_stay_below_half_a_minute() -> None:
     assert [pause_after(n) for n in (1, 2, 3, 4)] == [0.25, 0.5, 1.0, 2.0]
-    assert pause_after(50) == 30.0
+    assert pause_after(50) == pause_after(5000) == 30.0
+
+
+def test_a_service_that_had_come_up_is_back_soon_unless_it_never_lasts() -> None:
+    assert [pause_after(n, was_ready=True) for n in (1, 2, 3, 4, BROKEN)] == [0.25, 0.5, 1.0, 1.0, 1.0]
+    assert pause_after(BROKEN + 1, was_ready=True) == 30.0
 
 
 def test_a_log_never_outgrows_its_bound_and_keeps_the_newest(tmp_path: Path) -> None:
@@ -97,6 +103,25 @@ def test_a_node_json_that_is_damaged_is_no_node(tmp_path: Path) -> None:
     assert nodefile.read(tmp_path) is None
 
 
+def test_half_a_node_json_of_a_killed_supervisor_is_removed_by_the_next(tmp_path: Path) -> None:
+    (tmp_path / ".node.json.17").write_text("{")
+    (tmp_path / "node.json").write_text("{}")
+    nodefile.remove_unfinished(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["node.json"]
+
+
+def test_what_a_killed_redis_was_writing_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    dead = [f"temp-rewriteaof-{ended.pid}.aof", f"temp-rewriteaof-bg-{ended.pid}.aof", f"temp-{ended.pid}.rdb"]
+    kept = ["appendonlydir", "temp-1x.rdb", "temp-.rdb", "dump.rdb"]
+    for name in dead + kept:
+        (tmp_path / name).write_text("x")
+    assert sorted(remove_leftovers(tmp_path)) == sorted(dead)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
+    assert remove_leftovers(tmp_path / "nowhere") == []
+
+
 def test_a_plan_survives_its_way_to_the_supervisor() -> None:
     service = Service("x", ("a", "b"), {"kind": "redis", "at": "/s"}, stage=0, grace=1.5)
     plan = Plan("n", "/s", "1", "unix:///s", ("/s",), (service,), (Door("bridge", "0.0.0.0", 1, "X"),), ("careful",))
@@ -127,6 +152,12 @@ def test_without_flower_nothing_of_it_is_planned(tmp_path: Path) -> None:
 
 PROBE = {"node": "n", "worker": "worker@n", "same_clock": True}
 ROW = {"node": "n", "state": "up", "workers": ["worker@n"], "heartbeat": "2026-01-01T00:00:10.000Z"}
+
+
+def test_a_clock_that_was_set_back_does_not_keep_a_worker_from_being_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readiness, "http_json", lambda *_: {"nodes": [ROW]})
+    monkeypatch.setattr("hivemind_cli.readiness.time.time", lambda: 1767225600.0)
+    readiness.check({**PROBE, "kind": "worker", "at": ["127.0.0.1", 1]}, started=1767229200.0)
 
 
 def test_a_worker_is_ready_once_its_node_has_a_heartbeat_newer_than_its_process() -> None:
