@@ -26,8 +26,9 @@ def assignment_fields(message: task_pb2.Assignment) -> tuple[dict[str, Any], dic
 def task_message(view: Mapping[str, Any]) -> task_pb2.Task:
     """The contract's view of a job as a message. Raises ValueError for a field the message does not have."""
     fields = _present(view)
-    fields["times"] = {name: datetime.fromisoformat(when) for name, when in fields.get("times", {}).items()}
-    return task_pb2.Task(**fields)
+    fields["times"] = _stamps(fields.get("times", {}))
+    attempts = [task_pb2.TaskAttempt(**_attempt(attempt)) for attempt in fields.pop("attempts", ())]
+    return task_pb2.Task(attempts=attempts, **fields)
 
 
 def node_message(view: Mapping[str, Any]) -> node_pb2.Node:
@@ -36,6 +37,15 @@ def node_message(view: Mapping[str, Any]) -> node_pb2.Node:
     if "heartbeat" in fields:
         fields["heartbeat"] = datetime.fromisoformat(fields["heartbeat"])
     return node_pb2.Node(**fields)
+
+
+def _stamps(times: Mapping[str, str]) -> dict[str, datetime]:
+    return {name: datetime.fromisoformat(when) for name, when in times.items()}
+
+
+def _attempt(view: Mapping[str, Any]) -> dict[str, Any]:
+    fields = _present(view)
+    return fields | _stamps({name: fields[name] for name in ("admitted", "started", "finished") if name in fields})
 
 
 def _present(value: Mapping[str, Any]) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def _value(message: Any, field: Any) -> Any:
     if field.message_type is not None:
         is_time = field.message_type.full_name == "google.protobuf.Timestamp"
         return iso(value) if is_time else plain(value)
-    if field.name in _NULL_WHEN_EMPTY and message.DESCRIPTOR.name == "Task":
+    if field.name in _NULL_WHEN_EMPTY and message.DESCRIPTOR.name in ("Task", "TaskAttempt"):
         return value or None
     return value
 

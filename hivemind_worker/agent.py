@@ -112,6 +112,7 @@ def build_agent(
         ready=engine.healthy,
         hinter=hinter,
         healer=Healer(
+            jobs=stores.jobs,
             ledger=stores.ledger,
             running=running,
             hinter=hinter,

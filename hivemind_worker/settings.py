@@ -103,6 +103,8 @@ class Settings(BaseSettings):
     patience: Seconds = 120.0
     beat: Annotated[Number, Field(gt=0, le=60)] = 2.0
     heartbeat_timeout: Seconds = 10.0
+    infrastructure_retries: Annotated[int, Field(ge=0, le=100)] = 3
+    infrastructure_backoff: Seconds = 5.0
 
     # --- what a job gets when it does not say: within what a request may be, or every such job fails ---
     default_image: str = "localhost/hivemind-base:latest"
@@ -157,8 +159,8 @@ class Settings(BaseSettings):
         return parse_size(value) if isinstance(value, str) else value
 
     @field_validator(
-        "ageing", "patience", "beat", "heartbeat_timeout", "default_timeout", "pull_timeout", "stop_grace",
-        "keep_failed_workspace", "retention", "history_retention", "history_patience",
+        "ageing", "patience", "beat", "heartbeat_timeout", "infrastructure_backoff", "default_timeout", "pull_timeout",
+        "stop_grace", "keep_failed_workspace", "retention", "history_retention", "history_patience",
         "session_timeout", "resource_report_interval", mode="before",
     )  # fmt: skip
     @classmethod

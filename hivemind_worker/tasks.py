@@ -18,6 +18,7 @@ from hivemind_worker.domain.outcome import Cause, Outcome
 from hivemind_worker.domain.retry import next_step
 from hivemind_worker.execution.handle import Detached, Handle
 from hivemind_worker.execution.runner import Ended, Prepared
+from hivemind_worker.fenced import settle
 from hivemind_worker.killpoints import reach
 from hivemind_worker.requests import JobRequest
 from hivemind_worker.step import agent_of
@@ -99,17 +100,25 @@ def run_attempt(agent: Agent, task_id: str, attempt: int) -> Job | None:
     if not agent.running.enter(task_id, handle):
         handle.close()
         return None
+    job: Job | None = None
     try:
         job = persist(handle, lambda: agent.stores.jobs.claim(task_id, attempt, node=agent.node, worker=agent.worker))
         reach("claimed", task_id)
+        agent.running.hold(task_id, attempt)
         if job.stop_grace is not None:
             handle.stop(job.stop_grace)
         return _run_claimed(agent, job, handle)
     except StaleAttempt as stale:
-        log.info("attempt fenced off", job_id=task_id, attempt=attempt, why=str(stale))
+        if job is None:
+            log.info("hint out of date", job_id=task_id, attempt=attempt, why=str(stale))
+        else:
+            settle(agent, job, str(stale))
         return None
     except Detached:
-        log.info("attempt left to itself", job_id=task_id, attempt=attempt)
+        if job is not None and handle.fenced:
+            settle(agent, job, "its record or its log is in other hands")
+        else:
+            log.info("attempt left to itself", job_id=task_id, attempt=attempt)
         return None
     finally:
         agent.running.leave(task_id)
@@ -118,9 +127,11 @@ def run_attempt(agent: Agent, task_id: str, attempt: int) -> Job | None:
 
 def _run_claimed(agent: Agent, job: Job, handle: Handle) -> Job:
     prepared, ended = _execute(agent, job, handle)
-    persist(handle, lambda: agent.stores.jobs.advance(job.task_id, job.attempt, State.COLLECTING))
+    jobs = agent.stores.jobs
+    persist(handle, lambda: jobs.advance(job.task_id, job.attempt, State.COLLECTING, worker=agent.worker))
     reach("collecting", job.task_id)
-    job = persist(handle, lambda: agent.stores.jobs.get(job.task_id))  # now with the time it started
+    # The claim's job, with the time it started: what else the record says now may be another's.
+    job = job.model_copy(update={"times": persist(handle, lambda: jobs.get(job.task_id)).times})
     outcome = _collect(agent, job, prepared, ended)
     reach("artifact-kept", job.task_id)
     keep = outcome.state == State.FAILED.value and agent.runner.keep(prepared)
@@ -147,7 +158,7 @@ def _execute(agent: Agent, job: Job, handle: Handle) -> tuple[Prepared | None, E
 
     def started() -> None:
         try:
-            jobs.advance(job.task_id, job.attempt, State.RUNNING)
+            jobs.advance(job.task_id, job.attempt, State.RUNNING, worker=agent.worker)
             reach("running", job.task_id)
         except StoreUnavailable:
             log.warning("start not recorded: redis is away", job_id=job.task_id, attempt=job.attempt)
@@ -190,11 +201,14 @@ def source_of(prepared: Prepared | None) -> Source | None:
 
 def _record(agent: Agent, job: Job, outcome: Outcome, handle: Handle) -> State:
     """Outcome, record and release in one step, or back to the line for another attempt."""
-    jobs = agent.stores.jobs
+    jobs, settings = agent.stores.jobs, agent.settings
     latest = persist(handle, lambda: jobs.get(job.task_id))
-    step = next_step(latest, outcome)
-    if step != "finish" and persist(handle, lambda: jobs.retry(job, outcome, own_failure=step == "own_retry")):
-        return State.WAITING
+    step = next_step(latest, outcome, budget=settings.infrastructure_retries, backoff=settings.infrastructure_backoff)
+    agent.running.release(job.task_id)
+    if step is not None:
+        agent.runner.send_log(job)  # the next attempt's begins where this one's ends
+        if persist(handle, lambda: jobs.retry(job, outcome, step)):
+            return State.WAITING
     persist(handle, lambda: jobs.finish(job, outcome))
     return State(outcome.state)
 

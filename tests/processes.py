@@ -77,7 +77,8 @@ def until(stores: Stores, task_id: str, *states: State, timeout: float = 60) -> 
     wanted = set(states) or {State.COMPLETED, State.FAILED, State.STOPPED}
     ear = Ear(stores.redis, [stores.keys.changes(task_id)])
     try:
-        for _ in range(int(timeout)):
+        end = time.monotonic() + timeout  # a job that prints much is told of often
+        while time.monotonic() < end:
             job = stores.jobs.get(task_id)
             if job.state in wanted:
                 return job

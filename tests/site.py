@@ -15,6 +15,13 @@ from hivemind_worker.store.logs import Chunk, Stream
 from tests.builders import new_job, node
 
 
+def hold(stores: Stores, task_id: str, attempt: int = 1, worker: str = "w1") -> None:
+    """Say in a record that this worker has this attempt, where a test has no job that came there on its way."""
+    key = stores.keys.job(task_id)
+    if stores.redis.hget(key, "worker") != worker.encode():
+        stores.redis.hset(key, mapping={"attempt": attempt, "worker": worker})
+
+
 @dataclass(frozen=True)
 class Site:
     """One node `n1` with one worker `w1`."""
@@ -38,18 +45,19 @@ class Site:
         row = Reservation.of(asked, attempt=1, worker="w1", gpus=(), deadline=0)
         assert self.stores.ledger.reserve("n1", "w1", [Claim(task_id, asked.shape, row)]) == ["ok"]
         self.stores.jobs.claim(task_id, 1, node="n1", worker="w1")
-        self.stores.jobs.advance(task_id, 1, State.RUNNING)
+        self.stores.jobs.advance(task_id, 1, State.RUNNING, worker="w1")
         return self.stores.jobs.get(task_id)
 
     def end(self, job: Job, cause: Cause = Cause.OK, **given: Any) -> None:
         """The end of a job that runs."""
-        self.stores.jobs.advance(job.task_id, job.attempt, State.COLLECTING)
+        self.stores.jobs.advance(job.task_id, job.attempt, State.COLLECTING, worker=job.worker)
         self.stores.jobs.finish(job, Outcome(**{"cause": cause, "exit_code": 0 if cause is Cause.OK else 1} | given))
 
     def write(self, task_id: str, *texts: bytes, first: int = 1, stream: Stream = Stream.STDOUT) -> None:
         """Log chunks, numbered from `first`."""
+        hold(self.stores, task_id)
         chunks = [Chunk(first + i, stream, data, 1_700_000_000_000, 1) for i, data in enumerate(texts)]
-        self.stores.logs.append(task_id, chunks)
+        self.stores.logs.append(task_id, chunks, worker="w1")
 
     def artifact(self, folder: Path, content: bytes) -> Any:
         """A blob among the artifacts."""

@@ -48,6 +48,10 @@ def described(task: dict[str, Any]) -> Iterator[tuple[str, str]]:
     amounts = f"{asked['cpu']:g} cores, {size(asked['memory'])} memory, {size(asked['disk'])} disk"
     yield "asked for", f"{amounts}, {asked['pids']} pids{gpus}"
     yield "attempt", f"{task['attempt']}, priority {task['priority']}"
+    for past in task.get("attempts", ()):
+        if task["state"] == "waiting" or past["attempt"] != task["attempt"]:
+            ended = clean(f"{past['cause']}: {past['evidence']}" if past["evidence"] else str(past["cause"]))
+            yield f"attempt {past['attempt']}", f"{ended} (on {past['node']})"
     if task["owner"]:
         yield "owner", clean(task["owner"])
     if task["node"]:

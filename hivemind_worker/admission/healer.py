@@ -11,7 +11,9 @@ import structlog
 from hivemind_worker.admission.hinter import Hinter
 from hivemind_worker.admission.recovery import Absences
 from hivemind_worker.admission.running import Running
+from hivemind_worker.domain.fence import standing
 from hivemind_worker.domain.node import Reservation
+from hivemind_worker.store.jobs import JobStore
 from hivemind_worker.store.ledger import Ledger
 
 log = structlog.get_logger()
@@ -23,6 +25,7 @@ class Healer:
     def __init__(
         self,
         *,
+        jobs: JobStore,
         ledger: Ledger,
         running: Running[Any],
         hinter: Hinter,
@@ -30,14 +33,16 @@ class Healer:
         worker: str,
         deaf: Callable[[], None],
     ) -> None:
-        self._ledger, self._running, self._hinter = ledger, running, hinter
+        self._jobs, self._ledger, self._running, self._hinter = jobs, ledger, running, hinter
         self._node, self._worker, self._deaf = node, worker, deaf
         self._absences = Absences()
 
     def heal(self) -> None:
         """One round. The one rule of recovery: a row of mine whose job I do not run gets its hint again."""
+        self._ledger.promote()
         rows = self._ledger.rows(self._node)
         self._adopt(rows)
+        self._fence(rows)
         book = self._hinter.book
         book.heard(self._running.take_entered())
         mine = {task_id: row.attempt for task_id, row in rows.items() if row.worker == self._worker}
@@ -50,6 +55,18 @@ class Healer:
     def redis_was_away(self) -> None:
         """Nothing that was not seen meanwhile counts as missing."""
         self._absences.forget()
+
+    def _fence(self, rows: dict[str, Reservation]) -> None:
+        """Bodies of this worker whose row is another's by now: the record decides, the body is told."""
+        suspects = {
+            task_id: attempt
+            for task_id, attempt in self._running.held().items()
+            if (row := rows.get(task_id)) is None or (row.attempt, row.worker) != (attempt, self._worker)
+        }
+        records = self._jobs.get_many(list(suspects)) if suspects else []
+        for (task_id, attempt), record in zip(suspects.items(), records, strict=True):
+            if standing(record, attempt, self._worker) != "mine" and self._running.fence(task_id, attempt):
+                log.warning("body fenced off", job_id=task_id, attempt=attempt)
 
     def _adopt(self, rows: dict[str, Reservation]) -> None:
         """Take over the rows of this node's dead workers, this worker under an older name among them."""

@@ -15,6 +15,9 @@ class Stoppable(Protocol):
     def detach(self) -> None:
         """Ask the body to leave; the container goes on."""
 
+    def fence(self) -> None:
+        """Tell the body that its attempt seems to be in other hands."""
+
 
 H = TypeVar("H", bound=Stoppable)
 
@@ -26,6 +29,7 @@ class Running(Generic[H]):
         self._handles: dict[str, H] = {}
         self._lock = threading.Lock()
         self._entered: set[str] = set()
+        self._held: dict[str, int] = {}
         self._leaving = False
         self._empty = threading.Event()
         self._empty.set()
@@ -40,9 +44,25 @@ class Running(Generic[H]):
             self._empty.clear()
             return True
 
+    def hold(self, task_id: str, attempt: int) -> None:
+        """The body has claimed this attempt: from now on the record must say that it is this worker's."""
+        with self._lock:
+            self._held[task_id] = attempt
+
+    def release(self, task_id: str) -> None:
+        """The body is about to give the attempt up, or has: what the record says is no news to it."""
+        with self._lock:
+            self._held.pop(task_id, None)
+
+    def held(self) -> dict[str, int]:
+        """The attempts that this worker's bodies have claimed and not yet given up, by task_id."""
+        with self._lock:
+            return dict(self._held)
+
     def leave(self, task_id: str) -> None:
         """Take out."""
         with self._lock:
+            self._held.pop(task_id, None)
             self._handles.pop(task_id, None)
             if not self._handles:
                 self._empty.set()
@@ -65,6 +85,15 @@ class Running(Generic[H]):
         if handle is None:
             return False
         handle.stop(grace)
+        return True
+
+    def fence(self, task_id: str, attempt: int) -> bool:
+        """Tell the body of one attempt that it seems to be in other hands; False when it holds it no more."""
+        with self._lock:
+            handle = self._handles.get(task_id) if self._held.get(task_id) == attempt else None
+        if handle is None:
+            return False
+        handle.fence()
         return True
 
     def detach_all(self) -> None:

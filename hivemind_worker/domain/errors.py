@@ -9,6 +9,9 @@ HiveMindError                internal
 ├── QueueFull                queue_full     the waiting line, or an owner's part of it, is at its limit
 │   └── TooFast              too_fast       an owner's assignments come faster than they may
 ├── StaleAttempt             stale          a later attempt, or the job's end, fenced this one off
+│   └── AdoptedAttempt       adopted        this very attempt is in another worker's hands
+├── RecordTooNew             too_new        a job's record was written by a newer release
+├── RecordCorrupt            corrupt        a job's record is damaged
 ├── StoreUnavailable         store_away     Redis does not answer
 ├── EngineUnavailable        engine_away    the container engine does not answer
 └── JobRefused               (its cause)    the job cannot be started; carries the outcome's cause
@@ -91,6 +94,24 @@ class StaleAttempt(HiveMindError):
     """A later attempt, or the job's end, fenced this one off."""
 
     code = "stale"
+
+
+class AdoptedAttempt(StaleAttempt):
+    """This very attempt is in another worker's hands."""
+
+    code = "adopted"
+
+
+class RecordTooNew(HiveMindError):
+    """A job's record was written by a newer release."""
+
+    code = "too_new"
+
+
+class RecordCorrupt(HiveMindError):
+    """A job's record is damaged."""
+
+    code = "corrupt"
 
 
 class StoreUnavailable(HiveMindError):

@@ -54,6 +54,22 @@ class Times(BaseModel):
     finished: int | None = None
 
 
+class PastAttempt(BaseModel):
+    """An attempt that was followed by another. Times in epoch milliseconds by Redis' clock."""
+
+    model_config = ConfigDict(frozen=True)
+
+    attempt: int
+    node: str = ""
+    worker: str = ""
+    cause: str = ""
+    evidence: str = ""
+    exit_code: int | None = None
+    admitted: int | None = None
+    started: int | None = None
+    ended: int | None = None
+
+
 class Job(BaseModel):
     """One job as Redis holds it. `attempt` is 0 until the first admission."""
 
@@ -72,6 +88,12 @@ class Job(BaseModel):
     failures: int = 0
     #: attempts lost to the infrastructure so far, against a budget of their own
     infra_failures: int = 0
+    #: epoch milliseconds before which the next attempt does not start; None: at once
+    not_before: int | None = None
+    #: earlier attempts, oldest first, the newest few
+    past: tuple[PastAttempt, ...] = ()
+    #: why the record cannot be read; such a job is shown, and neither run nor deleted
+    trouble: str = ""
 
     @property
     def task_id(self) -> str:
@@ -118,9 +140,46 @@ def view(job: Job, waiting: WaitingInfo | None = None) -> dict[str, Any]:
         "usage": (outcome.usage if outcome else Usage()).model_dump(),
         "artifact": outcome.artifact.model_dump() if outcome and outcome.artifact else None,
         "log": (outcome.log if outcome else LogInfo()).model_dump(),
-        "evidence": outcome.evidence if outcome else "",
+        "evidence": outcome.evidence if outcome else job.trouble,
         "timeout_seconds": spec.timeout_seconds,
         "network": spec.network,
         "retries": spec.retries,
         "bundle_sha256": spec.bundle_sha256 or None,
+        "attempts": [*(_attempt_view(past) for past in job.past), *_newest_attempt(job)],
     }
+
+
+def _attempt_view(past: PastAttempt) -> dict[str, Any]:
+    return {
+        "attempt": past.attempt,
+        "node": past.node or None,
+        "worker": past.worker or None,
+        "cause": past.cause or None,
+        "exit_code": past.exit_code,
+        "evidence": past.evidence,
+        "admitted": iso(past.admitted),
+        "started": iso(past.started),
+        "finished": iso(past.ended),
+    }
+
+
+def _newest_attempt(job: Job) -> list[dict[str, Any]]:
+    """The attempt that holds now or that ended the job; none while it waits."""
+    if job.state is State.WAITING or job.times.admitted is None:
+        return []
+    outcome = job.outcome
+    return [
+        _attempt_view(
+            PastAttempt(
+                attempt=job.attempt,
+                node=job.node,
+                worker=job.worker,
+                cause=outcome.cause.value if outcome else "",
+                evidence=outcome.evidence if outcome else "",
+                exit_code=outcome.exit_code if outcome else None,
+                admitted=job.times.admitted,
+                started=job.times.started,
+                ended=job.times.finished,
+            )
+        )
+    ]

@@ -45,30 +45,30 @@ class CauseRule:
     """What follows from a cause."""
 
     fault: Literal["none", "user", "infrastructure"]
-    #: counts against the job's own `retries`
-    user_retry: bool
-    #: counts against the small infrastructure budget instead
-    infrastructure_retry: bool
+    #: who pays for another attempt: the job's own `retries`, the small infrastructure budget, or nobody: there is none
+    retry: Literal["own", "infrastructure", "never"]
     #: the owner pays for what was used
     charged: bool
+    #: it counts against the trust in the node that ran the job
+    distrust: bool
     #: what `hivemind run` exits with (125 not the job's fault, 126 rejected); None: the container's own exit code
     cli_exit: int | None
 
 
 CAUSES: dict[Cause, CauseRule] = {
-    Cause.OK: CauseRule("none", False, False, True, 0),
-    Cause.EXIT: CauseRule("user", True, False, True, None),
-    Cause.OOM: CauseRule("user", True, False, True, 137),
-    Cause.TIMEOUT: CauseRule("user", True, False, True, 124),
-    Cause.CANCELLED: CauseRule("user", False, False, True, 130),
-    Cause.DISK: CauseRule("user", False, False, True, None),
-    Cause.IMAGE: CauseRule("user", False, False, False, 126),
-    Cause.BUNDLE: CauseRule("user", False, False, False, 126),
-    Cause.ENTRYPOINT: CauseRule("user", False, False, False, None),
-    Cause.UNSCHEDULABLE: CauseRule("infrastructure", False, False, False, 125),
-    Cause.NODE_LOST: CauseRule("infrastructure", False, True, False, 125),
-    Cause.ENGINE: CauseRule("infrastructure", False, True, False, 125),
-    Cause.INTERNAL: CauseRule("infrastructure", False, True, False, 125),
+    Cause.OK: CauseRule("none", "never", True, False, 0),
+    Cause.EXIT: CauseRule("user", "own", True, False, None),
+    Cause.OOM: CauseRule("user", "own", True, False, 137),
+    Cause.TIMEOUT: CauseRule("user", "own", True, False, 124),
+    Cause.CANCELLED: CauseRule("user", "never", True, False, 130),
+    Cause.DISK: CauseRule("user", "never", True, False, None),
+    Cause.IMAGE: CauseRule("user", "never", False, False, 126),
+    Cause.BUNDLE: CauseRule("user", "never", False, False, 126),
+    Cause.ENTRYPOINT: CauseRule("user", "never", False, False, None),
+    Cause.UNSCHEDULABLE: CauseRule("infrastructure", "never", False, False, 125),
+    Cause.NODE_LOST: CauseRule("infrastructure", "infrastructure", False, True, 125),
+    Cause.ENGINE: CauseRule("infrastructure", "infrastructure", False, True, 125),
+    Cause.INTERNAL: CauseRule("infrastructure", "infrastructure", False, True, 125),
 }
 
 

@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 from hivemind_worker.domain.job import Job
-from hivemind_worker.domain.outcome import CAUSES, Outcome
+from hivemind_worker.domain.outcome import CAUSES, Cause, Outcome
 
-#: attempts that the infrastructure may lose before the job is given up; never taken from the job's own `retries`
-INFRASTRUCTURE_BUDGET = 3
+#: what the record calls the two budgets
+Budget = Literal["failures", "infra_failures"]
+#: no back-off grows beyond this, seconds
+LONGEST_DELAY = 300.0
 
-Step = Literal["finish", "own_retry", "infrastructure_retry"]
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Another attempt: the budget that pays for it, and how long it waits at least (seconds)."""
+
+    budget: Budget
+    delay: float = 0.0
 
 
-def next_step(job: Job, outcome: Outcome) -> Step:
-    """Finish, or go back to the line on the job's own budget or on the infrastructure's."""
+def next_step(job: Job, outcome: Outcome, *, budget: int, backoff: float) -> Step | None:
+    """Another attempt, or None: this outcome is the job's.
+
+    `budget`: attempts that the infrastructure may lose before the job is given up, never taken from the job's own
+    `retries`; `backoff`: seconds before the first of them, doubled for each that follows. What was lost with its node
+    waits for nothing: another node is well.
+    """
     rule = CAUSES[outcome.cause]
     if job.stop_grace is not None:
-        return "finish"
-    if rule.user_retry and job.failures < job.assignment.retries:
-        return "own_retry"
-    if rule.infrastructure_retry and job.infra_failures < INFRASTRUCTURE_BUDGET:
-        return "infrastructure_retry"
-    return "finish"
+        return None
+    if rule.retry == "own" and job.failures < job.assignment.retries:
+        return Step("failures")
+    if rule.retry == "infrastructure" and job.infra_failures < budget:
+        lost = outcome.cause is Cause.NODE_LOST
+        return Step("infra_failures", 0.0 if lost else min(backoff * 2**job.infra_failures, LONGEST_DELAY))
+    return None

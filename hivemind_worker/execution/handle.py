@@ -12,7 +12,7 @@ from hivemind_worker.domain.outcome import Cause
 
 
 class Detached(Exception):
-    """The worker leaves: the body ends at once, its container goes on."""
+    """The body lets go and ends at once: its worker leaves, or its attempt was fenced. Its container goes on."""
 
 
 class StoppedEarly(JobRefused):
@@ -23,7 +23,7 @@ class StoppedEarly(JobRefused):
 
 
 class Handle:
-    """One per attempt that this worker runs. Owned by the body's thread; any thread may `stop` and `detach`.
+    """One per attempt that this worker runs. Owned by the body's thread; any thread may `stop`, `detach` and `fence`.
 
     Backed by an eventfd, so that the body waits for the engine's sockets and for these words in one call.
     """
@@ -34,6 +34,7 @@ class Handle:
         self._open = True
         self._grace: float | None = None
         self._detached = False
+        self._fenced = False
 
     def stop(self, grace: float) -> None:
         """Ask for a stop: SIGTERM, `grace` seconds, SIGKILL. The first grace given stands."""
@@ -48,6 +49,12 @@ class Handle:
             self._detached = True
             self._wake()
 
+    def fence(self) -> None:
+        """The attempt seems to be in other hands: let go of it, and look at its record before anything else."""
+        with self._lock:
+            self._fenced = self._detached = True
+            self._wake()
+
     @property
     def stop_requested(self) -> float | None:
         """The grace in seconds of the stop that was asked for; None: none was."""
@@ -55,8 +62,13 @@ class Handle:
 
     @property
     def detached(self) -> bool:
-        """Whether the worker leaves."""
+        """Whether the body is to let go: the worker leaves, or the attempt was fenced."""
         return self._detached
+
+    @property
+    def fenced(self) -> bool:
+        """Whether the attempt seems to be in other hands."""
+        return self._fenced
 
     def fileno(self) -> int:
         """Readable from a word on until `drain`."""

@@ -6,10 +6,11 @@ import heapq
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 
 import structlog
 
-from hivemind_worker.domain.errors import StoreUnavailable
+from hivemind_worker.domain.errors import StaleAttempt, StoreUnavailable
 from hivemind_worker.store.logs import Chunk, LogStore, Stream
 
 log = structlog.get_logger()
@@ -31,8 +32,20 @@ OVERHEAD = 128
 class LiveLog:
     """One attempt's way to Redis. `put`, `notice` and `flush` belong to the body's thread."""
 
-    def __init__(self, shipper: Shipper, task_id: str, attempt: int, last: Chunk | None) -> None:
+    def __init__(
+        self,
+        shipper: Shipper,
+        task_id: str,
+        attempt: int,
+        last: Chunk | None,
+        *,
+        worker: str,
+        fenced: Callable[[], None],
+    ) -> None:
         self.task_id = task_id
+        self.worker = worker
+        #: called when the store refused a write: the attempt is in other hands
+        self.fenced = fenced
         self._shipper = shipper
         self._attempt = attempt
         self._number = last.number if last else 0
@@ -44,6 +57,7 @@ class LiveLog:
         self.chunks: deque[Chunk] = deque()
         self.waiting_bytes = 0
         self.closed = False
+        self.refused = False
         self.keep: int | None = None
 
     def put(self, stream: Stream, data: bytes, end: int) -> None:
@@ -111,9 +125,17 @@ class Shipper:
         self._stopping = False
         self._healthy = True
 
-    def open(self, task_id: str, attempt: int, last: Chunk | None) -> LiveLog:
-        """A new live log that goes on after `last`, the newest chunk there is."""
-        live = LiveLog(self, task_id, attempt, last)
+    def open(
+        self,
+        task_id: str,
+        attempt: int,
+        last: Chunk | None,
+        *,
+        worker: str,
+        fenced: Callable[[], None] = lambda: None,
+    ) -> LiveLog:
+        """A new live log that goes on after `last`, the newest chunk there is. `fenced`: told when it is refused."""
+        live = LiveLog(self, task_id, attempt, last, worker=worker, fenced=fenced)
         with self._changed:
             self._stopping = False
             self._open.append(live)
@@ -138,6 +160,8 @@ class Shipper:
     def send(self, live: LiveLog, chunk: Chunk) -> None:
         """Queue a chunk."""
         with self._changed:
+            if live.refused:
+                return
             live.chunks.append(chunk)
             live.waiting_bytes += len(chunk.data) + OVERHEAD
             self._changed.notify_all()
@@ -148,11 +172,20 @@ class Shipper:
             self._changed.wait_for(lambda: not live.chunks or not self._healthy, timeout)
             return not live.chunks
 
+    def settle_job(self, task_id: str, timeout: float) -> bool:
+        """Wait until no log of this job has anything queued, Redis away or not; whether it has not."""
+
+        def sent() -> bool:
+            return not any(live.chunks for live in self._open if live.task_id == task_id)
+
+        with self._changed:
+            return self._changed.wait_for(sent, timeout)
+
     def retire(self, live: LiveLog, keep: int | None) -> None:
         """Nothing more comes; what is queued still goes out."""
         with self._changed:
             live.closed = True
-            live.keep = keep
+            live.keep = None if live.refused else keep
             self._leave(live)
 
     def close(self, timeout: float) -> None:
@@ -210,9 +243,12 @@ class Shipper:
 
     def _write(self, live: LiveLog, chunks: list[Chunk]) -> None:
         try:
-            self._logs.append(live.task_id, chunks)
+            self._logs.append(live.task_id, chunks, worker=live.worker)
         except StoreUnavailable:
             raise
+        except StaleAttempt as stale:
+            self._refuse(live, str(stale))
+            return
         except Exception:
             log.exception("live log broken", job_id=live.task_id)
         with self._changed:
@@ -225,6 +261,19 @@ class Shipper:
         last = chunks[-1].number
         if last // CHECK_EVERY != (chunks[0].number - 1) // CHECK_EVERY and last > MAX_CHUNKS:
             self._logs.trim(live.task_id, last - MAX_CHUNKS)
+
+    def _refuse(self, live: LiveLog, why: str) -> None:
+        """The attempt was fenced off: nothing more of it is written, and its body is told."""
+        log.warning("live log fenced off", job_id=live.task_id, why=why)
+        with self._changed:
+            live.refused = live.closed = True
+            live.keep = None
+            live.chunks.clear()
+            live.waiting_bytes = 0
+            self._healthy = True
+            self._leave(live)
+            self._changed.notify_all()
+        live.fenced()
 
     def _leave(self, live: LiveLog) -> None:
         """Forget a log that is closed and sent, and note when it is to be cut. Called with the lock held."""

@@ -21,7 +21,7 @@ from hivemind_worker.execution.handle import Handle
 from hivemind_worker.execution.images import ensure_image
 from hivemind_worker.execution.launch import ContainerLost, Launched, check_owner, find_container, launch
 from hivemind_worker.execution.live import Shipper
-from hivemind_worker.execution.logs import Pump
+from hivemind_worker.execution.logs import SETTLE, Pump
 from hivemind_worker.execution.patience import check, patiently
 from hivemind_worker.execution.prepared import Ended, Prepared
 from hivemind_worker.execution.requirements import asks_for_packages, read_marker, wrap, wrapper_env
@@ -161,7 +161,7 @@ class Runner:
         try:
             log.info("container started", job_id=job.task_id, attempt=job.attempt, found_again=found_again)
             meter = self._meter(launched, job)
-            live = self._shipper.open(job.task_id, job.attempt, last)
+            live = self._shipper.open(job.task_id, job.attempt, last, worker=job.worker, fenced=handle.fence)
             cap = self._settings.max_log_bytes
             pump = Pump(prepared.workspace.log, live, cap=cap, attempt=job.attempt, last=last)
             on_started()
@@ -288,6 +288,24 @@ class Runner:
                 return
             prepared.container = found.id
         self._engine.remove(prepared.container)
+
+    def discard(self, job: Job) -> None:
+        """End an attempt that is over: its container and workspace go. Does not raise: the janitor goes on."""
+        try:
+            identity = Identity(self._site or self._ask_site(), self._node, job.task_id, job.attempt)
+            found = self._engine.inspect(identity.name)
+            if found is not None and identity.owns(found):
+                self._engine.remove(found.id)
+        except HiveMindError as error:
+            log.warning("container left to the janitor", job_id=job.task_id, attempt=job.attempt, why=str(error))
+            return
+        workspace = find_workspace(self._base, job.task_id, job.attempt)
+        if workspace is not None:
+            workspace.remove()
+
+    def send_log(self, job: Job) -> None:
+        """Wait a while until Redis has all of the attempt's live log."""
+        self._shipper.settle_job(job.task_id, SETTLE)
 
     def close(self, timeout: float = 1.0) -> None:
         """Send what the live logs still hold, within `timeout` seconds."""

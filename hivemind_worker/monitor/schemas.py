@@ -41,6 +41,20 @@ class TaskTimes(Schema):
     finished: str | None
 
 
+class TaskAttempt(Schema):
+    """One attempt; times are ISO 8601, UTC. Without a cause it has not ended."""
+
+    attempt: int
+    node: str | None
+    worker: str | None
+    cause: Cause | None
+    exit_code: int | None
+    evidence: str
+    admitted: str | None
+    started: str | None
+    finished: str | None
+
+
 class Task(Schema):
     """One job. Sizes in bytes, times in seconds."""
 
@@ -66,6 +80,7 @@ class Task(Schema):
     network: Literal["none", "internet"]
     retries: int
     bundle_sha256: str | None
+    attempts: list[TaskAttempt]
 
 
 class Tasks(Schema):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -10,20 +9,20 @@ from typing import Any, Literal
 import redis
 
 from hivemind_worker.domain.assignment import Assignment, digest
-from hivemind_worker.domain.errors import AlreadyExists, InvalidField, NotFound, QueueFull, StaleAttempt, TooFast
+from hivemind_worker.domain.errors import AlreadyExists, InvalidField, NotFound, QueueFull, TooFast
 from hivemind_worker.domain.job import Job, State, Times
 from hivemind_worker.domain.limits import OwnerLimits
 from hivemind_worker.domain.outcome import Cause, Outcome
+from hivemind_worker.store.attempts import AttemptSteps
 from hivemind_worker.store.connection import Scripts, fields, named_faults, text
 from hivemind_worker.store.index import Place, places
 from hivemind_worker.store.keys import Keys
+from hivemind_worker.store.records import shown_of
 from hivemind_worker.store.seal import Sealer
 
 Created = Literal["created", "same"]
 #: records read in one round trip
 PAGE = 200
-#: what reading a record raises that somebody edited, or that another release wrote
-BROKEN = (ValueError, KeyError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +43,7 @@ class Page:
     next: str
 
 
-class JobStore:
+class JobStore(AttemptSteps):
     """All job records of one site. Threads may share it. Every call may raise StoreUnavailable."""
 
     def __init__(
@@ -60,15 +59,13 @@ class JobStore:
         limits: OwnerLimits = OwnerLimits(),  # noqa: B008 - frozen
     ) -> None:
         """Seconds: `unrecorded` is what an ended job stays beyond `retention` until the history has it."""
+        kept = max(1, int(retention))
+        super().__init__(keys, Scripts(client), log_retention=kept, record_retention=kept + int(unrecorded))
         self._redis: Any = client  # redis-py types every reply as a union of its sync and async ones
-        self._keys = keys
-        self._scripts = Scripts(client)
         self._sealer = sealer
         self._ageing_ms = ageing * 1000
         self._max_waiting = max_waiting
         self._limits = limits
-        self._retention = max(1, int(retention))
-        self._record_retention = self._retention + int(unrecorded)
 
     # --- intake -------------------------------------------------------------------------------------
 
@@ -158,27 +155,13 @@ class JobStore:
         return job
 
     def get_many(self, task_ids: Sequence[str]) -> list[Job | None]:
-        """Several jobs in one round trip, None where there is none."""
+        """Several jobs in one round trip, None where there is none; a record that cannot be read has its `trouble`."""
         with named_faults():
             pipe = self._redis.pipeline(transaction=False)
             for task_id in task_ids:
                 pipe.hgetall(self._keys.job(task_id))
-            return [job_of(fields(reply)) if reply else None for reply in pipe.execute()]
-
-    def get_each(self, task_ids: Sequence[str]) -> list[Job | Exception | None]:
-        """The same, but a record that cannot be read is its exception and costs no other."""
-        with named_faults():
-            pipe = self._redis.pipeline(transaction=False)
-            for task_id in task_ids:
-                pipe.hgetall(self._keys.job(task_id))
-            replies = pipe.execute()
-        found: list[Job | Exception | None] = []
-        for reply in replies:
-            try:
-                found.append(job_of(fields(reply)) if reply else None)
-            except BROKEN as error:
-                found.append(error)
-        return found
+            replies = pipe.execute(raise_on_error=False)
+        return [_shown(task_id, reply) for task_id, reply in zip(task_ids, replies, strict=True)]
 
     def secrets(self, task_id: str) -> dict[str, str]:
         """The job's secrets, opened."""
@@ -218,16 +201,17 @@ class JobStore:
     def _walk(self, line: str, cursor: str) -> Iterator[Job]:
         """Jobs of an index, newest first, ties by id; ids whose record has expired are swept out on the way.
 
-        A record that cannot be read hides none of the others.
+        A record that cannot be read is shown with its trouble.
         """
         after = parse_cursor(cursor)
         while found := places(self._redis, line, after, PAGE):
             expired = []
-            for (_, task_id), job in zip(found, self.get_each([task_id for _, task_id in found]), strict=True):
+            for (created, task_id), job in zip(found, self.get_many([task_id for _, task_id in found]), strict=True):
                 if job is None:
                     expired.append(task_id)
-                elif isinstance(job, Job):
-                    yield job
+                else:
+                    # A damaged record may not know when it was made; the index does, and pages go by it.
+                    yield job if not job.trouble else job.model_copy(update={"times": Times(created=created)})
             if expired:
                 with named_faults():
                     self._redis.zrem(line, *expired)
@@ -270,73 +254,9 @@ class JobStore:
                 pipe.zrank(self._keys.waiting_all, task_id)
             return {i: rank + 1 for i, rank in zip(ids, pipe.execute(), strict=True) if rank is not None}
 
-    # --- the attempt's own steps ---------------------------------------------------------------------
-
-    def claim(self, task_id: str, attempt: int, *, node: str, worker: str) -> Job:
-        """Take up an attempt. Raises StaleAttempt when it is not this worker's to run."""
-        keys = self._keys
-        reply = self._scripts.run(
-            "claim",
-            [keys.job(task_id), keys.reservations(node), keys.events],
-            [task_id, attempt, worker, keys.changes(task_id)],
-        )
-        if reply is None:
-            raise StaleAttempt(f"attempt {attempt} of {task_id} is not this worker's to run")
-        return job_of(fields(reply))
-
-    def advance(self, task_id: str, attempt: int, target: State) -> None:
-        """Move a held job forward to `target`; no step back, no step twice. Raises StaleAttempt."""
-        keys = self._keys
-        done = self._scripts.run(
-            "advance",
-            [keys.job(task_id), keys.events],
-            [task_id, attempt, target.value, keys.changes(task_id)],
-        )
-        if not done:
-            raise StaleAttempt(f"attempt {attempt} of {task_id} was fenced off before {target.value}")
-
-    def finish(self, job: Job, outcome: Outcome) -> None:
-        """End a held job and release its reservation. Raises StaleAttempt."""
-        keys, task_id = self._keys, job.task_id
-        done = self._scripts.run(
-            "finish",
-            [
-                keys.job(task_id), keys.reservations(job.node), keys.active, keys.events,
-                keys.secrets(task_id), keys.log(task_id),
-            ],
-            [
-                task_id, job.attempt, outcome.state, outcome.model_dump_json(), outcome.cause.value,
-                self._retention, keys.changes(task_id), keys.wake, self._record_retention,
-            ],
-        )  # fmt: skip
-        if not done:
-            raise StaleAttempt(f"attempt {job.attempt} of {task_id} was fenced off before its end")
-
-    def retry(self, job: Job, outcome: Outcome, *, own_failure: bool) -> bool:
-        """Send a held job back to the line for its next attempt. False: a stop was asked for, finish it instead.
-
-        Raises StaleAttempt.
-        """
-        keys, task_id = self._keys, job.task_id
-        shape = job.assignment.requests.shape
-        done = self._scripts.run(
-            "retry",
-            [
-                keys.job(task_id), keys.reservations(job.node), keys.waiting(shape), keys.waiting_all,
-                keys.shapes, keys.events,
-            ],
-            [
-                task_id, job.attempt, shape, outcome.model_dump_json(), outcome.cause.value,
-                int(own_failure), keys.changes(task_id), keys.wake,
-            ],
-        )  # fmt: skip
-        if not done:
-            raise StaleAttempt(f"attempt {job.attempt} of {task_id} was fenced off before its retry")
-        return int(done) == 1
-
     def recorded(self, task_ids: Sequence[str]) -> tuple[bool, ...]:
         """The history has these: they stay no longer than ended jobs do. False: not ended, or not there any more."""
-        keep = self._retention * 1000
+        keep = self._log_retention * 1000
         replies = self._scripts.run_many("recorded", [([self._keys.job(task_id)], [keep]) for task_id in task_ids])
         for reply in replies:
             if isinstance(reply, Exception):
@@ -354,10 +274,10 @@ class JobStore:
             "cancel",
             [
                 keys.job(task_id), keys.waiting(shape), keys.waiting_all, keys.shapes, keys.active, keys.events,
-                keys.secrets(task_id), keys.log(task_id),
+                keys.secrets(task_id), keys.log(task_id), keys.delayed,
             ],
             [
-                task_id, shape, grace, outcome.model_dump_json(), self._retention, keys.changes(task_id),
+                task_id, shape, grace, outcome.model_dump_json(), self._log_retention, keys.changes(task_id),
                 keys.wake, keys.control(""), self._record_retention,
             ],
         )  # fmt: skip
@@ -366,29 +286,14 @@ class JobStore:
         return text(reply[0]) != "ended", State(text(reply[1]))
 
 
-def job_of(record: Mapping[str, str]) -> Job:
-    """A job from the fields of its hash."""
-
-    def milliseconds(name: str) -> int | None:
-        return int(record[name]) if record.get(name) else None
-
-    return Job(
-        assignment=Assignment.model_validate_json(record["spec"]),
-        state=State(record["state"]),
-        attempt=int(record["attempt"]),
-        node=record.get("node", ""),
-        worker=record.get("worker", ""),
-        times=Times(
-            created=int(record["created"]),
-            admitted=milliseconds("admitted"),
-            started=milliseconds("started"),
-            finished=milliseconds("finished"),
-        ),
-        stop_grace=float(record["stop_grace"]) if "stop_grace" in record else None,
-        outcome=Outcome.model_validate(json.loads(record["outcome"])) if "outcome" in record else None,
-        failures=int(record.get("failures", 0)),
-        infra_failures=int(record.get("infra_failures", 0)),
-    )
+def _shown(task_id: str, reply: Any) -> Job | None:
+    """One reply of HGETALL. Raises StoreUnavailable; a key that holds something else is a damaged record."""
+    if isinstance(reply, redis.exceptions.ResponseError) and "WRONGTYPE" in str(reply):
+        return shown_of({}, task_id)
+    if isinstance(reply, Exception):
+        with named_faults():
+            raise reply
+    return shown_of(fields(reply), task_id) if reply else None
 
 
 def _or_nothing(limit: float | None) -> str:

@@ -52,6 +52,11 @@ class Keys:
         return self._key("shapes")
 
     @property
+    def delayed(self) -> str:
+        """Sorted set: ids of waiting jobs that may not start yet, by when they may (epoch ms)."""
+        return self._key("delayed")
+
+    @property
     def active(self) -> str:
         """Sorted set: ids of jobs that have not ended, by creation."""
         return self._key("active")

@@ -16,6 +16,7 @@ from hivemind_worker.domain.node import Gpu, Node, NodeState, NodeUsage, Reserva
 from hivemind_worker.domain.resources import RESOURCES, Amount, Request
 from hivemind_worker.store.connection import Scripts, fields, named_faults, text
 from hivemind_worker.store.keys import Keys
+from hivemind_worker.store.records import VERSION
 
 
 class Ledger:
@@ -157,13 +158,13 @@ class Ledger:
             ]
             pipe = self._redis.pipeline(transaction=False)
             for _, task_id, _ in heads:
-                pipe.hmget(self._keys.job(task_id), "attempt", "created", "timeout", "owner")
+                pipe.hmget(self._keys.job(task_id), "attempt", "created", "timeout", "owner", "version")
             found = [
                 Candidate(task_id, shape, rank, int(attempt) + 1, int(created), float(timeout), text(owner or b""))
-                for (shape, task_id, rank), (attempt, created, timeout, owner) in zip(
+                for (shape, task_id, rank), (attempt, created, timeout, owner, version) in zip(
                     heads, pipe.execute(), strict=True
                 )
-                if attempt is not None
+                if attempt is not None and int(version or 0) <= VERSION
             ]
         return sorted(found, key=lambda candidate: (candidate.rank, candidate.task_id))
 
@@ -186,6 +187,13 @@ class Ledger:
                 [keys.job(task_id), keys.reservations(node), keys.lease(node, row.worker)],
                 [task_id, row.attempt, row.worker, worker, mine.model_dump_json()],
             )
+        )
+
+    def promote(self) -> int:
+        """Put delayed jobs whose time has come into the line; how many. At most a thousand at once."""
+        keys = self._keys
+        return int(
+            self._scripts.run("promote", [keys.delayed, keys.shapes], [keys.job(""), keys.waiting(""), keys.wake, 1000])
         )
 
     def poke(self) -> None:

@@ -13,7 +13,8 @@ from typing import Any
 
 import redis
 
-from hivemind_worker.store.connection import named_faults, text
+from hivemind_worker.domain.errors import AdoptedAttempt, StaleAttempt
+from hivemind_worker.store.connection import Scripts, named_faults, text
 from hivemind_worker.store.keys import Keys
 
 
@@ -45,24 +46,25 @@ class LogStore:
     def __init__(self, client: redis.Redis, keys: Keys) -> None:
         self._redis: Any = client  # redis-py types every reply as a union of its sync and async ones
         self._keys = keys
+        self._scripts = Scripts(client)
 
-    def append(self, task_id: str, chunks: Sequence[Chunk]) -> None:
-        """Write chunks in order and tell the followers. Chunks that are there already are left as they are."""
-        key = self._keys.log(task_id)
-        with named_faults():
-            # A transaction: a server that is full refuses all of it, not a chunk in the middle.
-            pipe = self._redis.pipeline(transaction=True)
-            for chunk in chunks:
-                body = {
-                    "s": int(chunk.stream), "d": chunk.data, "t": chunk.at, "a": chunk.attempt,
-                    "o": chunk.stdout_end, "e": chunk.stderr_end,
-                }  # fmt: skip
-                pipe.xadd(key, body, id=f"{chunk.number}-0")
-            pipe.publish(self._keys.changes(task_id), "log")
-            replies = pipe.execute(raise_on_error=False)
-            for reply in replies:
-                if isinstance(reply, Exception) and "equal or smaller" not in str(reply):
-                    raise reply
+    def append(self, task_id: str, chunks: Sequence[Chunk], *, worker: str) -> None:
+        """Write chunks of one attempt in order and tell the followers. Those that are there already stay as they are.
+
+        Raises StaleAttempt, AdoptedAttempt when the attempt is not in this worker's hands (any more).
+        """
+        if not chunks:
+            return
+        attempt = chunks[0].attempt
+        args: list[str | bytes | int] = [attempt, worker, self._keys.changes(task_id)]
+        for chunk in chunks:
+            args += [chunk.number, int(chunk.stream), chunk.data, chunk.at, chunk.stdout_end, chunk.stderr_end]
+        # A script is all or nothing: a server that is full refuses all of it, not a chunk in the middle.
+        verdict = text(self._scripts.run("append", [self._keys.job(task_id), self._keys.log(task_id)], args))
+        if verdict == "adopted":
+            raise AdoptedAttempt(f"attempt {attempt} of {task_id} was adopted by another worker")
+        if verdict != "done":
+            raise StaleAttempt(f"attempt {attempt} of {task_id} was fenced off")
 
     def trim(self, task_id: str, first_kept: int) -> None:
         """Forget chunks before a number."""

@@ -10,8 +10,8 @@ import redis
 from hivemind_worker.domain.job import Job
 from hivemind_worker.store.connection import Scripts, fields, text
 from hivemind_worker.store.index import Place, places
-from hivemind_worker.store.jobs import BROKEN, job_of
 from hivemind_worker.store.keys import Keys
+from hivemind_worker.store.records import UNREADABLE, job_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Walk:
         for task_id, record in zip(ids, raw, strict=True):
             try:
                 if record:
-                    jobs.append(job_of(fields(record)))
-            except BROKEN:
+                    jobs.append(job_of(fields(record), task_id))
+            except UNREADABLE:
                 broken.append(task_id)
         return Step(text(newest), tuple(jobs), tuple(broken), found[-1] if found else None)

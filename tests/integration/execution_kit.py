@@ -21,6 +21,7 @@ from hivemind_worker.execution.handle import Handle
 from hivemind_worker.execution.runner import Ended, Prepared, Runner
 from hivemind_worker.settings import Settings
 from hivemind_worker.store.logs import Chunk, Stream
+from tests.site import hold
 
 BASE = "localhost/hivemind-base:latest"
 BUSYBOX = "localhost/hivemind-busybox:latest"
@@ -65,6 +66,7 @@ class Kit:
                 **fields,
             }
         )
+        hold(self.stores, spec.task_id, attempt)
         now = int(time.time() * 1000)
         return Job(assignment=spec, state=state, attempt=attempt, node="n1", worker="w1", times=Times(created=now))
 

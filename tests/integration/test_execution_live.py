@@ -21,6 +21,7 @@ from hivemind_worker.execution.live import Shipper
 from hivemind_worker.settings import Settings
 from hivemind_worker.store.connection import connect
 from hivemind_worker.store.logs import LogStore, Stream
+from tests.site import hold
 
 from .execution_kit import Kit, until
 
@@ -40,6 +41,13 @@ def quick(settings: Settings, stores: Stores) -> Iterator[LogStore]:
     client.close()
 
 
+@pytest.fixture(autouse=True)
+def _held(stores: Stores) -> None:
+    """The jobs whose logs are written here are this worker's."""
+    hold(stores, "t1")
+    hold(stores, "t2")
+
+
 @contextmanager
 def hung(stores: Stores) -> Iterator[None]:
     """Redis takes connections and answers nothing."""
@@ -52,7 +60,7 @@ def hung(stores: Stores) -> Iterator[None]:
 
 
 def fed(shipper: Shipper, sizes: list[int]) -> live.LiveLog:
-    made, end = shipper.open("t1", 1, None), 0
+    made, end = shipper.open("t1", 1, None, worker="w1"), 0
     for size in sizes:
         end += size
         made.put(Stream.STDOUT, b"x" * size, end)
@@ -86,7 +94,7 @@ def test_what_redis_could_not_take_in_an_outage_is_one_marked_gap(
 
 def test_a_long_log_is_cut_to_its_tail_after_the_end_and_a_short_one_is_not(stores: Stores) -> None:
     shipper = Shipper(stores.logs, trim_after=0.0)
-    long, short = fed(shipper, [1000] * 20), shipper.open("t2", 1, None)
+    long, short = fed(shipper, [1000] * 20), shipper.open("t2", 1, None, worker="w1")
     short.put(Stream.STDOUT, b"x" * 3000, 3000)
     long.close(3000)
     short.close(3000)

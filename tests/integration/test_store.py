@@ -21,6 +21,7 @@ from hivemind_worker.domain.job import State
 from hivemind_worker.domain.line import Claim
 from hivemind_worker.domain.node import Gpu, NodeState, total
 from hivemind_worker.domain.outcome import Cause, Outcome
+from hivemind_worker.domain.retry import Step
 from hivemind_worker.settings import Settings
 from tests.builders import assignment, new_job, node, request, row
 
@@ -110,7 +111,7 @@ def test_an_owners_line_is_the_waiting_line_whatever_way_a_job_goes(stores: Stor
     else:
         assert admit(stores, "a") == "ok"
     if leave == "retry":
-        stores.jobs.retry(stores.jobs.claim("a", 1, node="n1", worker="w1"), OK, own_failure=False)
+        stores.jobs.retry(stores.jobs.claim("a", 1, node="n1", worker="w1"), OK, Step("infra_failures"))
     expected = [b"a", b"b"] if leave == "retry" else [b"b"]
     assert stores.redis.zrange(stores.keys.waiting_of("ann"), 0, -1) == expected
     assert stores.redis.zrange(stores.keys.waiting_of(""), 0, -1) == [b"c"]
@@ -180,8 +181,8 @@ def test_the_whole_way_of_a_job_leaves_nothing_held(stores: Stores, client: redi
     admitted(stores)
     job = stores.jobs.claim("t1", 1, node="n1", worker="w1")
     assert job.state is State.PREPARING
-    stores.jobs.advance("t1", 1, State.RUNNING)
-    stores.jobs.advance("t1", 1, State.COLLECTING)
+    stores.jobs.advance("t1", 1, State.RUNNING, worker="w1")
+    stores.jobs.advance("t1", 1, State.COLLECTING, worker="w1")
     stores.jobs.finish(job, OK)
     ended = stores.jobs.get("t1")
     assert (ended.state, ended.outcome) == (State.COMPLETED, OK)
@@ -201,10 +202,10 @@ def test_every_step_may_be_repeated(stores: Stores) -> None:
     admitted(stores)
     assert admit(stores) == "gone"
     job = stores.jobs.claim("t1", 1, node="n1", worker="w1")
-    stores.jobs.advance("t1", 1, State.RUNNING)
+    stores.jobs.advance("t1", 1, State.RUNNING, worker="w1")
     again = stores.jobs.claim("t1", 1, node="n1", worker="w1")
     assert again.state is State.RUNNING
-    stores.jobs.advance("t1", 1, State.RUNNING)
+    stores.jobs.advance("t1", 1, State.RUNNING, worker="w1")
     stores.jobs.finish(job, OK)
     stores.jobs.finish(job, Outcome(cause=Cause.INTERNAL))
     assert stores.jobs.get("t1").outcome == OK
@@ -213,8 +214,8 @@ def test_every_step_may_be_repeated(stores: Stores) -> None:
 def test_no_step_goes_back(stores: Stores) -> None:
     admitted(stores)
     stores.jobs.claim("t1", 1, node="n1", worker="w1")
-    stores.jobs.advance("t1", 1, State.COLLECTING)
-    stores.jobs.advance("t1", 1, State.RUNNING)
+    stores.jobs.advance("t1", 1, State.COLLECTING, worker="w1")
+    stores.jobs.advance("t1", 1, State.RUNNING, worker="w1")
     assert stores.jobs.get("t1").state is State.COLLECTING
 
 
@@ -229,7 +230,7 @@ def test_another_worker_cannot_claim(stores: Stores) -> None:
 def test_a_retry_raises_the_attempt_and_fences_off_the_old_one(stores: Stores) -> None:
     admitted(stores, retries=1)
     old = stores.jobs.claim("t1", 1, node="n1", worker="w1")
-    assert stores.jobs.retry(old, Outcome(cause=Cause.EXIT, exit_code=1), own_failure=True)
+    assert stores.jobs.retry(old, Outcome(cause=Cause.EXIT, exit_code=1), Step("failures"))
     waiting = stores.jobs.get("t1")
     assert (waiting.state, waiting.failures, waiting.node) == (State.WAITING, 1, "")
     assert stores.ledger.rows("n1") == {}
@@ -238,9 +239,9 @@ def test_a_retry_raises_the_attempt_and_fences_off_the_old_one(stores: Stores) -
     with pytest.raises(StaleAttempt):
         stores.jobs.finish(old, OK)
     with pytest.raises(StaleAttempt):
-        stores.jobs.advance("t1", 1, State.RUNNING)
+        stores.jobs.advance("t1", 1, State.RUNNING, worker="w1")
     with pytest.raises(StaleAttempt):
-        stores.jobs.retry(old, OK, own_failure=True)
+        stores.jobs.retry(old, OK, Step("failures"))
     assert set(stores.ledger.rows("n1")) == {"t1"}
 
 
@@ -248,7 +249,7 @@ def test_a_job_asked_to_stop_is_not_given_back_to_the_line(stores: Stores) -> No
     admitted(stores, retries=3)
     job = stores.jobs.claim("t1", 1, node="n1", worker="w1")
     stores.jobs.cancel("t1", 2.0)
-    assert stores.jobs.retry(job, Outcome(cause=Cause.EXIT), own_failure=True) is False
+    assert stores.jobs.retry(job, Outcome(cause=Cause.EXIT), Step("failures")) is False
     assert stores.jobs.get("t1").state is State.PREPARING
 
 

@@ -1,4 +1,9 @@
--- Prepended to every script: the clock, and the one way to announce a change of state.
+-- Prepended to every script: the clock, the fence, and the few ways in which a job changes hands.
+
+-- The release that writes records as these scripts do. A record of another version is left alone by what would run it.
+local VERSION = 2
+-- Past attempts that a record remembers.
+local REMEMBERED = 10
 
 local function now_ms()
   local t = redis.call('TIME')
@@ -18,12 +23,34 @@ local function line_of(waiting_all, id)
   return waiting_all .. '/' .. (redis.call('HGET', record, 'owner') or '')
 end
 
--- The one way into the waiting line and the one way out. The job's record must be there.
-local function join_line(waiting, waiting_all, shapes, shape, id, rank)
-  redis.call('ZADD', waiting, rank, id)
+-- The one way into the waiting line and the one way out. The job's record must be there. A job that may not start yet
+-- has its place in the whole line and in its owner's; `promote` puts it into its shape's, which admission looks at.
+local function keep_place(waiting_all, id, rank)
   redis.call('ZADD', waiting_all, rank, id)
   redis.call('ZADD', line_of(waiting_all, id), rank, id)
+end
+
+local function join_line(waiting, waiting_all, shapes, shape, id, rank)
+  keep_place(waiting_all, id, rank)
+  redis.call('ZADD', waiting, rank, id)
   redis.call('SADD', shapes, shape)
+end
+
+local function terminal(state)
+  return state == 'completed' or state == 'failed' or state == 'stopped'
+end
+
+local function held(state)
+  return state == 'admitted' or state == 'preparing' or state == 'running' or state == 'collecting'
+end
+
+-- The fence. Whose is the attempt of this record: 'mine', 'adopted' (this very attempt is in other hands), or 'stale'
+-- (superseded, given back, gone)? Only who it belongs to may write.
+local function standing(job, attempt, worker)
+  local known = redis.call('HMGET', job, 'attempt', 'worker')
+  if known[1] ~= attempt then return 'stale' end
+  if known[2] == worker then return 'mine' end
+  return (known[2] and known[2] ~= '') and 'adopted' or 'stale'
 end
 
 local function leave_line(waiting, waiting_all, shapes, shape, id)
@@ -31,4 +58,49 @@ local function leave_line(waiting, waiting_all, shapes, shape, id)
   redis.call('ZREM', waiting_all, id)
   redis.call('ZREM', waiting, id)
   if redis.call('EXISTS', waiting) == 0 then redis.call('SREM', shapes, shape) end
+end
+
+-- Keep how an attempt ended in the record, the newest few.
+local function remember(job, cause, evidence, exit_code)
+  local known = redis.call('HMGET', job, 'attempt', 'node', 'worker', 'admitted', 'started')
+  local number = tonumber(known[1])
+  redis.call('HSET', job, 'past:' .. number, cjson.encode({
+    attempt = number, node = known[2] or '', worker = known[3] or '', cause = cause, evidence = evidence,
+    exit_code = tonumber(exit_code), admitted = tonumber(known[4] or ''), started = tonumber(known[5] or ''),
+    ended = now_ms(),
+  }))
+  redis.call('HDEL', job, 'past:' .. (number - REMEMBERED))
+end
+
+-- From held to ended: outcome, row, place among the active, secrets, retention, event, wake.
+-- `at`: job, reservations, active, events, secrets, log, changes, wake, retention and log_retention (s)
+local function end_job(at, id, attempt, state, outcome, cause)
+  redis.call('HSET', at.job, 'state', state, 'outcome', outcome, 'finished', now_ms())
+  redis.call('HDEL', at.job, 'trial', 'not_before')
+  if at.reservations then redis.call('HDEL', at.reservations, id) end
+  redis.call('ZREM', at.active, id)
+  redis.call('DEL', at.secrets)
+  redis.call('EXPIRE', at.job, at.retention)
+  redis.call('EXPIRE', at.log, at.log_retention)
+  emit(at.events, at.changes, id, state, attempt, cause)
+  redis.call('PUBLISH', at.wake, 'release')
+end
+
+-- From held back to the line, at the old rank; with a delay (ms) out of admission's sight until `promote`.
+-- `at`: job, reservations, waiting, waiting_all, shapes, delayed, events, changes, wake
+local function back_to_line(at, id, shape, attempt, cause, delay)
+  local rank = redis.call('HGET', at.job, 'rank')
+  redis.call('HSET', at.job, 'state', 'waiting', 'node', '', 'worker', '', 'shape', shape)
+  redis.call('HDEL', at.job, 'admitted', 'started', 'row', 'trial', 'steady')
+  redis.call('HDEL', at.reservations, id)
+  if delay > 0 then
+    keep_place(at.waiting_all, id, rank)
+    local due = now_ms() + delay
+    redis.call('HSET', at.job, 'not_before', due)
+    redis.call('ZADD', at.delayed, due, id)
+  else
+    join_line(at.waiting, at.waiting_all, at.shapes, shape, id, rank)
+  end
+  emit(at.events, at.changes, id, 'waiting', attempt, cause)
+  redis.call('PUBLISH', at.wake, 'release')
 end

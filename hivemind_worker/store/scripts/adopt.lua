@@ -5,6 +5,6 @@
 if redis.call('EXISTS', KEYS[3]) == 1 then return 0 end
 local known = redis.call('HMGET', KEYS[1], 'attempt', 'worker')
 if known[1] ~= ARGV[2] or known[2] ~= ARGV[3] or redis.call('HEXISTS', KEYS[2], ARGV[1]) == 0 then return 0 end
-redis.call('HSET', KEYS[1], 'worker', ARGV[4])
+redis.call('HSET', KEYS[1], 'worker', ARGV[4], 'row', ARGV[5])
 redis.call('HSET', KEYS[2], ARGV[1], ARGV[5])
 return 1

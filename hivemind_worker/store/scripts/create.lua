@@ -30,7 +30,7 @@ if ARGV[13] ~= '' then
   redis.call('PEXPIRE', KEYS[10], math.ceil(burst / rate) + 1000)
 end
 local score = now - tonumber(ARGV[5])
-redis.call('HSET', KEYS[1], 'version', 1, 'spec', ARGV[2], 'digest', ARGV[3], 'state', 'waiting',
+redis.call('HSET', KEYS[1], 'version', VERSION, 'shape', ARGV[4], 'spec', ARGV[2], 'digest', ARGV[3], 'state', 'waiting',
   'attempt', 0, 'failures', 0, 'created', now, 'rank', score, 'timeout', ARGV[10], 'owner', ARGV[11])
 join_line(KEYS[2], KEYS[3], KEYS[4], ARGV[4], ARGV[1], score)
 redis.call('ZADD', KEYS[5], now, ARGV[1])

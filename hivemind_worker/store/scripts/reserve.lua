@@ -81,11 +81,11 @@ for i = 1, (#KEYS - 6) / 2 do
   local job, waiting = KEYS[5 + 2 * i], KEYS[6 + 2 * i]
   local a = 6 + 5 * (i - 1)
   local id, attempt, shape, row, changes = ARGV[a], tonumber(ARGV[a + 1]), ARGV[a + 2], ARGV[a + 3], ARGV[a + 4]
-  local known = redis.call('HMGET', job, 'state', 'attempt', 'owner')
+  local known = redis.call('HMGET', job, 'state', 'attempt', 'owner', 'version')
   local owner = known[3] or ''
   if node[1] ~= 'up' then
     answers[i] = 'closed'
-  elseif known[1] ~= 'waiting' or tonumber(known[2]) + 1 ~= attempt then
+  elseif known[1] ~= 'waiting' or tonumber(known[2]) + 1 ~= attempt or (tonumber(known[4]) or 0) > VERSION then
     answers[i] = 'gone'
   else
     local decoded = cjson.decode(row)
@@ -97,8 +97,9 @@ for i = 1, (#KEYS - 6) / 2 do
       running[owner] = (running[owner] or 0) + 1
       take(decoded)
       leave_line(waiting, KEYS[3], KEYS[4], shape, id)
-      redis.call('HSET', job, 'state', 'admitted', 'attempt', attempt, 'node', ARGV[1], 'worker', ARGV[2], 'admitted', now)
-      redis.call('HDEL', job, 'started')
+      redis.call('HSET', job, 'state', 'admitted', 'attempt', attempt, 'node', ARGV[1], 'worker', ARGV[2],
+        'admitted', now, 'row', row)
+      redis.call('HDEL', job, 'started', 'last_worker')
       redis.call('HSET', KEYS[2], id, row)
       emit(KEYS[5], changes, id, 'admitted', attempt)
       answers[i] = 'ok'

@@ -164,8 +164,30 @@ class LogInfo(_message.Message):
     truncated: bool
     def __init__(self, bytes: _Optional[int] = ..., truncated: _Optional[bool] = ...) -> None: ...
 
+class TaskAttempt(_message.Message):
+    __slots__ = ("attempt", "node", "worker", "cause", "exit_code", "evidence", "admitted", "started", "finished")
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    WORKER_FIELD_NUMBER: _ClassVar[int]
+    CAUSE_FIELD_NUMBER: _ClassVar[int]
+    EXIT_CODE_FIELD_NUMBER: _ClassVar[int]
+    EVIDENCE_FIELD_NUMBER: _ClassVar[int]
+    ADMITTED_FIELD_NUMBER: _ClassVar[int]
+    STARTED_FIELD_NUMBER: _ClassVar[int]
+    FINISHED_FIELD_NUMBER: _ClassVar[int]
+    attempt: int
+    node: str
+    worker: str
+    cause: str
+    exit_code: int
+    evidence: str
+    admitted: _timestamp_pb2.Timestamp
+    started: _timestamp_pb2.Timestamp
+    finished: _timestamp_pb2.Timestamp
+    def __init__(self, attempt: _Optional[int] = ..., node: _Optional[str] = ..., worker: _Optional[str] = ..., cause: _Optional[str] = ..., exit_code: _Optional[int] = ..., evidence: _Optional[str] = ..., admitted: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finished: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
 class Task(_message.Message):
-    __slots__ = ("task_id", "state", "cause", "exit_code", "attempt", "owner", "node", "worker", "image", "command", "requests", "priority", "waiting", "times", "usage", "artifact", "log", "evidence", "timeout_seconds", "network", "retries", "bundle_sha256")
+    __slots__ = ("task_id", "state", "cause", "exit_code", "attempt", "owner", "node", "worker", "image", "command", "requests", "priority", "waiting", "times", "usage", "artifact", "log", "evidence", "timeout_seconds", "network", "retries", "bundle_sha256", "attempts")
     TASK_ID_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     CAUSE_FIELD_NUMBER: _ClassVar[int]
@@ -188,6 +210,7 @@ class Task(_message.Message):
     NETWORK_FIELD_NUMBER: _ClassVar[int]
     RETRIES_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_SHA256_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
     task_id: str
     state: str
     cause: str
@@ -210,7 +233,8 @@ class Task(_message.Message):
     network: str
     retries: int
     bundle_sha256: str
-    def __init__(self, task_id: _Optional[str] = ..., state: _Optional[str] = ..., cause: _Optional[str] = ..., exit_code: _Optional[int] = ..., attempt: _Optional[int] = ..., owner: _Optional[str] = ..., node: _Optional[str] = ..., worker: _Optional[str] = ..., image: _Optional[str] = ..., command: _Optional[_Iterable[str]] = ..., requests: _Optional[_Union[Resources, _Mapping]] = ..., priority: _Optional[int] = ..., waiting: _Optional[_Union[Waiting, _Mapping]] = ..., times: _Optional[_Union[Times, _Mapping]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., artifact: _Optional[_Union[Artifact, _Mapping]] = ..., log: _Optional[_Union[LogInfo, _Mapping]] = ..., evidence: _Optional[str] = ..., timeout_seconds: _Optional[float] = ..., network: _Optional[str] = ..., retries: _Optional[int] = ..., bundle_sha256: _Optional[str] = ...) -> None: ...
+    attempts: _containers.RepeatedCompositeFieldContainer[TaskAttempt]
+    def __init__(self, task_id: _Optional[str] = ..., state: _Optional[str] = ..., cause: _Optional[str] = ..., exit_code: _Optional[int] = ..., attempt: _Optional[int] = ..., owner: _Optional[str] = ..., node: _Optional[str] = ..., worker: _Optional[str] = ..., image: _Optional[str] = ..., command: _Optional[_Iterable[str]] = ..., requests: _Optional[_Union[Resources, _Mapping]] = ..., priority: _Optional[int] = ..., waiting: _Optional[_Union[Waiting, _Mapping]] = ..., times: _Optional[_Union[Times, _Mapping]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., artifact: _Optional[_Union[Artifact, _Mapping]] = ..., log: _Optional[_Union[LogInfo, _Mapping]] = ..., evidence: _Optional[str] = ..., timeout_seconds: _Optional[float] = ..., network: _Optional[str] = ..., retries: _Optional[int] = ..., bundle_sha256: _Optional[str] = ..., attempts: _Optional[_Iterable[_Union[TaskAttempt, _Mapping]]] = ...) -> None: ...
 
 class ListTasksRequest(_message.Message):
     __slots__ = ("state", "owner", "limit", "cursor", "active_only")

@@ -1,0 +1,98 @@
+"""The steps of an attempt: each one script, refused to whoever the attempt does not belong to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hivemind_worker.domain.errors import AdoptedAttempt, StaleAttempt
+from hivemind_worker.domain.job import Job, State
+from hivemind_worker.domain.outcome import Outcome
+from hivemind_worker.domain.retry import Step
+from hivemind_worker.store.connection import Scripts, fields, text
+from hivemind_worker.store.keys import Keys
+from hivemind_worker.store.records import job_of
+
+#: characters of evidence that a past attempt keeps
+EVIDENCE = 500
+
+
+class AttemptSteps:
+    """The part of the job store that bodies and recovery use. Every call may raise StoreUnavailable."""
+
+    def __init__(self, keys: Keys, scripts: Scripts, *, log_retention: int, record_retention: int) -> None:
+        """Seconds that an ended job's log and record stay."""
+        self._keys = keys
+        self._scripts = scripts
+        self._log_retention = log_retention
+        self._record_retention = record_retention
+
+    def claim(self, task_id: str, attempt: int, *, node: str, worker: str) -> Job:
+        """Take up an attempt. Raises StaleAttempt when it is not this worker's to run, RecordTooNew, RecordCorrupt."""
+        keys = self._keys
+        reply = self._scripts.run(
+            "claim",
+            [keys.job(task_id), keys.reservations(node), keys.events],
+            [task_id, attempt, worker, keys.changes(task_id)],
+        )
+        if reply is None:
+            raise StaleAttempt(f"attempt {attempt} of {task_id} is not this worker's to run")
+        return job_of(fields(reply), task_id)
+
+    def advance(self, task_id: str, attempt: int, target: State, *, worker: str) -> None:
+        """Move a held job forward to `target`; no step back, no step twice. Raises StaleAttempt, AdoptedAttempt."""
+        keys = self._keys
+        done = self._scripts.run(
+            "advance",
+            [keys.job(task_id), keys.events],
+            [task_id, attempt, worker, target.value, keys.changes(task_id)],
+        )
+        _refuse(done, task_id, attempt, f"before {target.value}")
+
+    def finish(self, job: Job, outcome: Outcome) -> None:
+        """End a job held by `job.worker` and release its reservation. Raises StaleAttempt, AdoptedAttempt."""
+        keys, task_id = self._keys, job.task_id
+        done = self._scripts.run(
+            "finish",
+            [
+                keys.job(task_id), keys.reservations(job.node), keys.active, keys.events,
+                keys.secrets(task_id), keys.log(task_id),
+            ],
+            [
+                task_id, job.attempt, job.worker, outcome.state, outcome.model_dump_json(), outcome.cause.value,
+                self._log_retention, self._record_retention, keys.changes(task_id), keys.wake,
+            ],
+        )  # fmt: skip
+        _refuse(done, task_id, job.attempt, "before its end")
+
+    def retry(self, job: Job, outcome: Outcome, step: Step) -> bool:
+        """Send a job held by `job.worker` back to the line. False: a stop was asked for, finish it instead.
+
+        Raises StaleAttempt, AdoptedAttempt.
+        """
+        keys, task_id = self._keys, job.task_id
+        shape = job.assignment.requests.shape
+        done = self._scripts.run(
+            "retry",
+            [
+                keys.job(task_id), keys.reservations(job.node), keys.waiting(shape), keys.waiting_all,
+                keys.shapes, keys.delayed, keys.events,
+            ],
+            [
+                task_id, job.attempt, job.worker, shape, outcome.cause.value, outcome.evidence[:EVIDENCE],
+                "" if outcome.exit_code is None else outcome.exit_code, step.budget, int(step.delay * 1000),
+                keys.changes(task_id), keys.wake,
+            ],
+        )  # fmt: skip
+        if text(done) == "stop":
+            return False
+        _refuse(done, task_id, job.attempt, "before its retry")
+        return True
+
+
+def _refuse(answer: Any, task_id: str, attempt: int, when: str) -> None:
+    """Raises StaleAttempt, AdoptedAttempt unless the script said 'done'."""
+    verdict = text(answer)
+    if verdict == "adopted":
+        raise AdoptedAttempt(f"attempt {attempt} of {task_id} was adopted by another worker {when}")
+    if verdict != "done":
+        raise StaleAttempt(f"attempt {attempt} of {task_id} was fenced off {when}")
