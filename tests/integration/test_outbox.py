@@ -220,10 +220,14 @@ def test_the_walk_meets_every_record_once_and_names_the_broken_ones(stores: Stor
     assert step.newest == stores.events.last_id()
 
 
-def test_a_record_that_cannot_be_read_hides_no_other_from_a_list(stores: Stores, client: redis.Redis) -> None:
+def test_a_record_that_cannot_be_read_is_listed_with_its_trouble_and_hides_no_other(
+    stores: Stores, client: redis.Redis
+) -> None:
     submit(stores, "a", "b", "c")
     client.hset(stores.keys.job("b"), mapping={"spec": "{", "state": "nowhere"})
-    assert {job.task_id for job in stores.jobs.list().jobs} == {"a", "c"}
+    shown = {job.task_id: job.trouble for job in stores.jobs.list().jobs}
+    assert (shown["a"], shown["c"]) == ("", "")
+    assert "damaged" in shown["b"]
     assert client.zscore(stores.keys.index, "b") is not None
 
 
