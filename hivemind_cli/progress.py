@@ -23,6 +23,11 @@ class StatusLine:
         self._shown = ""
         self._at = 0.0
 
+    @property
+    def live(self) -> bool:
+        """Whether anybody sees it."""
+        return self._live
+
     def show(self, text: str, *, now: bool = False) -> None:
         """Show this instead. Redraws more often than ten times a second are left out unless `now`."""
         if not self._live:

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from hivemind_cli.output import emit_json, note, size, table, width
+from hivemind_cli.progress import StatusLine
 from hivemind_cli.session import Session, command, pass_session
 
 HEAD = ("NODE", "STATE", "CPU", "MEMORY", "DISK", "GPUS", "RUNNING", "WAITING", "MACHINE")
@@ -44,11 +45,30 @@ def row(node: dict[str, Any]) -> tuple[str, ...]:
 
 @command()
 @click.argument("node", required=False, default="")
+@click.option("--wait", "wait", is_flag=True, help="Return once no job runs there any more.")
 @pass_session
-def drain(session: Session, node: str) -> None:
-    """Take no new jobs on NODE (or on the only node there is); what runs goes on."""
+def drain(session: Session, node: str, wait: bool) -> None:
+    """Take no new jobs on NODE (or on the only node there is); what runs goes on.
+
+    Says how many jobs are left and when the last of them will have ended at the latest. With --wait, Ctrl-C ends the
+    waiting only: the node takes nothing until 'hivemind resume'.
+    """
+    from hivemind_cli.draining import look, until_empty
+
     with session.client() as client:
-        _told(session, client.drain(node))
+        drained = client.drain(node)
+        name = drained["node"]
+        now = look(client, name)
+        waited = 0.0
+        if wait and now.jobs:
+            with StatusLine() as line:
+                waited = until_empty(client, name, line)
+            drained, now = client.nodes(name)[0], look(client, name)
+    if session.json:
+        facts = {"held": now.jobs, "eta_seconds": now.seconds, "drained": not now.jobs, "waited_seconds": waited}
+        emit_json({**drained, **facts})
+    else:
+        note(f"{name} is {drained['state']}: {now}")
 
 
 @command()

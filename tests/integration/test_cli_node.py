@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.nodes import HIVEMIND, Node
+from tests.engine import BUSYBOX
+from tests.nodes import HIVEMIND, Node, expect, finish
+from tests.processes import eventually
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +38,49 @@ def test_a_drained_node_says_so_and_takes_work_again_after_resume(node: Node) ->
     assert node.json("drain", "cli-node")["state"] == "draining"
     assert node.json("resume")["state"] == "up"
     assert node.hivemind("drain", "nowhere").returncode == 1
+
+
+def test_drain_waits_for_what_runs_says_until_when_and_admits_nothing_meanwhile(node: Node) -> None:
+    running = submit(node, "--timeout", "90s", "sh", "-c", "until [ -e go ]; do sleep 0.1; done")
+    eventually(lambda: node.json("show", running)["state"] == "running")
+    told = node.json("drain")
+    assert (told["state"], told["held"], told["drained"]) == ("draining", 1, False)
+    assert 0 < told["eta_seconds"] <= 90
+    late = submit(node, "true")
+    waiting = node.start("drain", "--wait")
+    try:
+        assert "1 job runs on, until" in expect(waiting, "draining cli-node")
+        assert node.json("show", late)["state"] == "waiting"
+        (node.state / "workspaces" / f"{running}-1" / "work" / "go").touch()
+        code, rest = finish(waiting)
+        assert (code, rest) == (0, "cli-node is draining: no job is left\n")
+        again = node.json("drain", "--wait")
+        assert (again["held"], again["eta_seconds"], again["drained"]) == (0, None, True)
+        assert node.json("show", late)["state"] == "waiting"
+    finally:
+        assert node.json("resume")["state"] == "up"
+    assert node.hivemind("wait", running, late).returncode == 0
+
+
+def test_waiting_for_a_drain_ends_when_somebody_resumes_the_node(node: Node) -> None:
+    running = submit(node, "sh", "-c", "until [ -e go ]; do sleep 0.1; done")
+    eventually(lambda: node.json("show", running)["state"] == "running")
+    waiting = node.start("drain", "--wait")
+    expect(waiting, "draining cli-node")
+    node.json("resume")
+    code, rest = finish(waiting)
+    assert code == 1
+    assert "takes work again" in rest
+    (node.state / "workspaces" / f"{running}-1" / "work" / "go").touch()
+    assert node.hivemind("wait", running).returncode == 0
+
+
+def submit(node: Node, *words: str) -> str:
+    """A small job; its id."""
+    options = [word for word in words if word.startswith("--timeout")]
+    command = words[2:] if options else words
+    more = words[:2] if options else ()
+    return str(node.json("submit", "--cpu", "0.1", "--memory", "32M", *more, BUSYBOX, *command)["task_id"])
 
 
 def test_top_prints_once_where_there_is_no_terminal(node: Node) -> None:
