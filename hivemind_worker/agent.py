@@ -15,12 +15,12 @@ from hivemind_worker.admission.hinter import Hinter
 from hivemind_worker.admission.intake import Intake
 from hivemind_worker.admission.running import Running
 from hivemind_worker.bootstrap import Stores, open_stores
-from hivemind_worker.capacity.gpu import read_gpus
-from hivemind_worker.capacity.host import read_capacity, read_usage
+from hivemind_worker.capacity.gpu import GpuMonitor
+from hivemind_worker.capacity.snapshot import Snapshot
 from hivemind_worker.delivery.artifacts import ArtifactLimits
 from hivemind_worker.delivery.report import Collector
 from hivemind_worker.domain.errors import HiveMindError
-from hivemind_worker.domain.node import Node, NodeState
+from hivemind_worker.domain.node import Node
 from hivemind_worker.execution.engine import Engine
 from hivemind_worker.execution.handle import Handle
 from hivemind_worker.execution.janitor import Janitor
@@ -28,7 +28,6 @@ from hivemind_worker.execution.runner import Runner
 from hivemind_worker.housekeeping import Rounds, housekeeping
 from hivemind_worker.settings import Settings
 from hivemind_worker.store.wakeups import Ear
-from hivemind_worker.version import __version__
 
 log = structlog.get_logger()
 
@@ -50,6 +49,7 @@ class Agent:
     collector: Collector
     controller: Controller
     rounds: Rounds
+    gpus: GpuMonitor
     lock: IO[bytes]
 
     def start(self) -> None:
@@ -66,6 +66,7 @@ class Agent:
         """The same, and wait for admission to give its lease back."""
         self.let_go()
         self.rounds.stop()
+        self.gpus.stop()
         self.controller.stop(timeout=1.0)
         self.runner.close()
 
@@ -96,9 +97,12 @@ def build_agent(
     stores = open_stores(settings)
     node = settings.node_id
     engine = Engine(settings)
-    runner = Runner(engine, settings, stores.logs, stores.bundles, site_id=stores.ledger.site_id, node=node)
+    gpus = GpuMonitor()
+    if settings.docker_enabled:
+        gpus.start()
+    runner = Runner(engine, settings, stores.logs, stores.bundles, site_id=stores.ledger.site_id, node=node, gpus=gpus)
     running: Running[Handle] = Running()
-    describe = describer(settings, engine)
+    describe = describer(settings, engine, gpus)
     hinter = Hinter(send, settings.beat)
     controller = Controller(
         jobs=stores.jobs,
@@ -136,26 +140,12 @@ def build_agent(
         collector=Collector(stores.artifacts, stores.staging.folder, ArtifactLimits.of(settings)),
         controller=controller,
         rounds=housekeeping(stores, janitor, running, node=node, settings=settings),
+        gpus=gpus,
         lock=lock,
     )
 
 
-def describer(settings: Settings, engine: Engine) -> Callable[[], Node]:
-    """A function that measures this node. What it has is measured once: the jobs' own use must not shrink it."""
-    gpus = read_gpus() if settings.docker_enabled else ()
-    capacity = read_capacity(settings, gpus)
-
-    def describe() -> Node:
-        return Node(
-            node=settings.node_id,
-            state=NodeState.UP,
-            capacity=capacity.total,
-            reserve=capacity.reserve,
-            allocatable=capacity.allocatable,
-            gpus=gpus,
-            usage=read_usage(settings),
-            version=__version__,
-            trouble="" if engine.healthy(fresh=True) else "the container engine does not answer",
-        )
-
-    return describe
+def describer(settings: Settings, engine: Engine, gpus: GpuMonitor) -> Callable[[], Node]:
+    """A function that looks at this node."""
+    snapshot = Snapshot(settings, gpus)
+    return lambda: snapshot.take("" if engine.healthy(fresh=True) else "the container engine does not answer")

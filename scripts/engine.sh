@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# A Docker engine that answers, whatever that takes; and the compose tool and browser that tests use. Sourced.
+# A Docker engine that answers, whatever that takes; and the compose tool, browser and compiler that tests use. Sourced.
 # Nothing here ever stops, kills or reconfigures an engine: it may be running somebody's containers.
 
 engine_answers() { timeout 15 docker info >/dev/null 2>&1; }
@@ -108,4 +108,10 @@ ensure_browser() {
     else
         apt_install "the page tests need a browser" chromium || warn "chromium could not be installed"
     fi
+}
+
+# The stand-in for NVIDIA's library is compiled by the tests that need it.
+ensure_compiler() {
+    if have gcc; then return 0; fi
+    apt_install "the tests compile a stand-in for NVIDIA's library" gcc libc6-dev || die "gcc could not be installed"
 }

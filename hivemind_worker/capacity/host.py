@@ -8,9 +8,9 @@ from pathlib import Path
 
 import psutil
 
-from hivemind_worker.capacity.confines import Confines, cores_here, read_confines
+from hivemind_worker.capacity.confines import Confines, cores_here
 from hivemind_worker.capacity.reserve import memory_reserve
-from hivemind_worker.domain.node import Gpu, NodeUsage
+from hivemind_worker.domain.node import NodeUsage
 from hivemind_worker.domain.resources import GIB, Amount, describe
 from hivemind_worker.settings import Settings
 
@@ -33,14 +33,6 @@ class Capacity:
     allocatable: Amount
     #: one line for each cap that is above the machine
     warnings: tuple[str, ...] = ()
-
-
-def read_capacity(settings: Settings, gpus: tuple[Gpu, ...]) -> Capacity:
-    """Measure this machine. The state directory must exist."""
-    disk = psutil.disk_usage(str(settings.state))
-    machine = machine_amount(settings, read_confines(), gpus=len(gpus), disk=disk.total)
-    # What the file system keeps for root is in use as far as we are concerned.
-    return lend(machine, settings, disk_used=disk.total - disk.free)
 
 
 def machine_amount(settings: Settings, confines: Confines, *, gpus: int, disk: int) -> Amount:

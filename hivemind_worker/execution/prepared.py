@@ -19,6 +19,8 @@ class Prepared:
     workspace: Workspace
     identity: Identity
     body: dict[str, Any] | None = field(repr=False)  # holds the job's secrets
+    #: devices that the job has, or shares
+    gpus: tuple[str, ...] = ()
     #: the container's id, once known
     container: str | None = None
 

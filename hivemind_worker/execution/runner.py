@@ -17,6 +17,7 @@ from hivemind_worker.execution.disk import DiskWatch
 from hivemind_worker.execution.engine import Engine
 from hivemind_worker.execution.entrypoint import choose_entrypoint
 from hivemind_worker.execution.found import Found
+from hivemind_worker.execution.gpus import GpuSight, GpuWatch, NoGpus
 from hivemind_worker.execution.handle import Handle
 from hivemind_worker.execution.images import ensure_image
 from hivemind_worker.execution.launch import ContainerLost, Launched, check_owner, find_container, launch
@@ -56,6 +57,7 @@ class Runner:
         *,
         site_id: Callable[[], str],
         node: str,
+        gpus: GpuSight | None = None,
     ) -> None:
         self._engine = engine
         self._settings = settings
@@ -65,6 +67,7 @@ class Runner:
         self._ask_site = site_id
         self._site: str | None = None
         self._node = node
+        self._gpus = gpus or NoGpus()
         self._base = settings.state / "workspaces"
         root = os.geteuid() == 0
         self._uid = settings.job_uid if root else os.geteuid()
@@ -81,6 +84,7 @@ class Runner:
         spec = job.assignment
         identity = Identity(self._site_id(handle), self._node, job.task_id, job.attempt)
         if (found := self._find_again(job, identity, handle)) is not None:
+            found.gpus = tuple(gpus)
             return found
         check(handle)
         image = ensure_image(self._engine, spec.image, self._settings.pull, self._settings.pull_timeout, handle)
@@ -105,7 +109,7 @@ class Runner:
             workspace.remove()
             raise
         reach("workspace-ready", job.task_id)
-        return Prepared(job, workspace, identity, body)
+        return Prepared(job, workspace, identity, body, tuple(gpus))
 
     def _site_id(self, handle: Handle) -> str:
         if self._site is None:
@@ -127,7 +131,7 @@ class Runner:
         if workspace is None:
             workspace = create_workspace(self._base, job.task_id, job.attempt, self._uid, self._gid)
         log.info("attempt found again", job_id=job.task_id, attempt=job.attempt, status=found.status)
-        return Prepared(job, workspace, identity, None, found.id)
+        return Prepared(job, workspace, identity, None, container=found.id)
 
     def _unpack(self, job: Job, workspace: Workspace) -> tuple[str, ...]:
         """Extract the bundle and choose its program. Raises BundleRefused, EntrypointRefused, DiskExhausted."""
@@ -158,6 +162,7 @@ class Runner:
         pump: Pump | None = None
         meter: Meter | None = None
         disk = DiskWatch(self._disk_roots(prepared, launched), job.assignment.requests.disk)
+        gpus = GpuWatch(self._gpus, launched.container, prepared.gpus, job.assignment.requests.gpu_memory)
         try:
             log.info("container started", job_id=job.task_id, attempt=job.attempt, found_again=found_again)
             meter = self._meter(launched, job)
@@ -168,10 +173,10 @@ class Runner:
             limits = Limits(started + job.assignment.timeout_seconds, self._settings.stop_grace)
             watch = Watch(
                 self._engine, launched.container, handle,
-                pump=pump, meter=meter, disk=disk, limits=limits, output=launched.output,
+                pump=pump, meter=meter, disk=disk, gpus=gpus, limits=limits, output=launched.output,
             )  # fmt: skip
             left = watch.run()
-            return self._conclude(prepared, launched, handle, left, pump, meter, disk, started)
+            return self._conclude(prepared, launched, handle, left, pump, meter, disk, gpus.evidence, started)
         except BaseException:
             if pump is not None:
                 pump.abandon()
@@ -216,6 +221,7 @@ class Runner:
         pump: Pump,
         meter: Meter,
         disk: DiskWatch,
+        gpu_evidence: str,
         started: float,
     ) -> Ended:
         """Cause, evidence, usage. The engine is asked once more only where its word can matter."""
@@ -243,6 +249,7 @@ class Runner:
             cpu_seconds=meter.reading.cpu_seconds,
             disk_used=disk.used,
             disk_cap=spec.requests.disk,
+            gpu_evidence=gpu_evidence,
             outage=left.outage or looks > 1,  # an engine that shuts down ends its containers first
             rebooted=rebooted(prepared.workspace.start, found, Moment.now()),
             gone=left.gone or (left.code != 0 and (found is None or found.status in ("removing", "dead"))),

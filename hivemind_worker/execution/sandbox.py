@@ -28,6 +28,9 @@ MAX_SHARES = 262_144
 #: the kernel, when the whole machine runs out of memory, ends a job rather than the engine or the worker
 OOM_SCORE = 500
 SHM_BYTES = 64 * MIB
+#: with a device: computing and nvidia-smi, not the screen; and nothing between the program and the driver's libraries,
+#: where tools that pretend to hold less memory put themselves
+_GPU_ENVIRONMENT = {"NVIDIA_DRIVER_CAPABILITIES": "compute,utility", "LD_PRELOAD": ""}
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +143,7 @@ def _environment(job: Job, secrets: Mapping[str, str], gpus: Sequence[str], extr
         "PYTHONUNBUFFERED": "1",
         # CUDA images ask for every device, and where NVIDIA's runtime is the default they would get them.
         "NVIDIA_VISIBLE_DEVICES": ",".join(gpus) or "void",
+        **(_GPU_ENVIRONMENT if gpus else {}),
         **extra,
     }
     merged = {"HOME": WORKDIR, **job.assignment.env, **secrets, **ours}
@@ -194,7 +198,8 @@ def _mounts(place: Place, image: ImageInfo) -> list[dict[str, Any]]:
 
 
 def _devices(gpus: Sequence[str]) -> list[dict[str, Any]]:
-    return [{"DeviceIDs": list(gpus), "Capabilities": [["gpu"]]}] if gpus else []
+    """By UUID: a number may be another device's after the next start of the machine."""
+    return [{"DeviceIDs": list(gpus), "Capabilities": [["gpu", "compute", "utility"]]}] if gpus else []
 
 
 def log_config(max_log_bytes: int) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from hivemind_worker.domain.resources import format_size
 from hivemind_worker.execution.text import one_line
 
 #: what we did to a container, if anything: the first reason stands
-Reason = Literal["stop", "timeout", "disk"]
+Reason = Literal["stop", "timeout", "disk", "gpu_memory", "gpu_lost"]
 #: where the wrapper that installs requirements.txt was, by the marker it keeps
 Requirements = Literal["", "installing", "failed", "no-pip"]
 
@@ -44,6 +44,8 @@ class Facts:
     cpu_seconds: float = 0.0
     disk_used: int = 0
     disk_cap: int = 0
+    #: what was seen on its devices when they were the reason
+    gpu_evidence: str = ""
     #: the engine was away while it ran; the machine was started anew since; it was deleted by somebody else
     outage: bool = False
     rebooted: bool = False
@@ -71,6 +73,10 @@ def _acted(facts: Facts) -> tuple[Cause, str] | None:
     if facts.reason == "disk":
         used, cap = format_size(facts.disk_used), format_size(facts.disk_cap)
         return Cause.DISK, f"its workspace held {used} ({facts.disk_used} bytes), more than its disk of {cap}{end}"
+    if facts.reason == "gpu_memory":
+        return Cause.OOM, f"{facts.gpu_evidence}{end}"
+    if facts.reason == "gpu_lost":
+        return Cause.NODE_LOST, f"its device was lost: {facts.gpu_evidence}{end}"
     if facts.reason == "timeout":
         return Cause.TIMEOUT, f"it ran longer than its timeout of {facts.timeout:g} s{end}"
     if facts.reason == "stop":

@@ -12,6 +12,7 @@ import structlog
 from hivemind_worker.domain.errors import EngineUnavailable
 from hivemind_worker.execution.disk import DiskWatch
 from hivemind_worker.execution.engine import Engine
+from hivemind_worker.execution.gpus import GpuWatch
 from hivemind_worker.execution.handle import Detached, Handle
 from hivemind_worker.execution.logs import Pump
 from hivemind_worker.execution.patience import Backoff, patiently
@@ -67,6 +68,7 @@ class Watch:
         pump: Pump,
         meter: Meter,
         disk: DiskWatch,
+        gpus: GpuWatch,
         limits: Limits,
         output: EngineStream | None,
     ) -> None:
@@ -76,6 +78,7 @@ class Watch:
         self._pump = pump
         self._meter = meter
         self._disk = disk
+        self._gpus = gpus
         self._limits = limits
         self._output = output
         self._live = output is not None
@@ -169,7 +172,7 @@ class Watch:
         elif self._handle.stop_requested is not None:
             limits = 0.0  # it may have been taken in before this watch began
         else:
-            limits = min(self._limits.deadline, self._disk.due)
+            limits = min(self._limits.deadline, self._disk.due, self._gpus.due)
         return min(
             max(limits, self._idle_until),
             NEVER if self._pump.due is None else self._pump.due,
@@ -212,6 +215,8 @@ class Watch:
             return
         if now >= self._disk.due:
             self._disk.step()
+        if now >= self._gpus.due:
+            self._gpus.step()
         grace = self._handle.stop_requested
         if grace is not None:
             # A long grace must not outlast the timeout.
@@ -220,6 +225,8 @@ class Watch:
             self._end("timeout", self._limits.grace, now)
         elif self._disk.over:
             self._end("disk", 0.0, now)
+        elif self._gpus.found:
+            self._end(self._gpus.found, self._limits.grace if self._gpus.found == "gpu_lost" else 0.0, now)
 
     def _end(self, reason: Reason, grace: float, now: float) -> None:
         """SIGTERM, `grace` seconds, SIGKILL. A container that has ended by itself gave its own reason."""

@@ -7,7 +7,8 @@ import subprocess
 
 import pytest
 
-from hivemind_worker.capacity.gpu import read_gpus
+from hivemind_worker.capacity.gpu import GpuMonitor
+from hivemind_worker.capacity.nvml import Nvml
 from hivemind_worker.domain.resources import MIB
 
 pytestmark = pytest.mark.gpu
@@ -19,8 +20,29 @@ def _a_device() -> None:
         pytest.skip("this machine has no NVIDIA driver")
 
 
+def smi(query: str) -> list[list[str]]:
+    command = ["nvidia-smi", f"--query-{query}", "--format=csv,noheader,nounits"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return [line.split(", ") for line in said.strip().splitlines()]
+
+
 def test_every_device_is_read_with_uuid_name_and_memory() -> None:
-    query = ["nvidia-smi", "--query-gpu=uuid,name,memory.total", "--format=csv,noheader,nounits"]
-    said = subprocess.run(query, capture_output=True, text=True, check=True).stdout.strip().splitlines()
-    read = [f"{gpu.uuid}, {gpu.name}, {gpu.memory // MIB}" for gpu in read_gpus()]
-    assert read == said
+    reading = Nvml().read()
+    read = [[gpu.uuid, gpu.name, str(gpu.memory // MIB)] for gpu in reading.gpus if not gpu.parent]
+    assert read == smi("gpu=uuid,name,memory.total")
+    assert reading.trouble == ""
+    assert all(0 < gpu.lendable <= gpu.memory for gpu in reading.gpus)
+
+
+def test_the_processes_are_those_that_the_driver_tells_of() -> None:
+    nvml = Nvml()
+    nvml.read()
+    told = {(uuid, pid) for uuid, pid, _ in nvml.processes()}
+    assert {(uuid, int(pid)) for uuid, pid in smi("compute-apps=gpu_uuid,pid")} <= told
+
+
+def test_the_monitor_sees_the_same() -> None:
+    monitor = GpuMonitor()
+    monitor.start()
+    assert [gpu.uuid for gpu in monitor.reading().gpus] == [gpu.uuid for gpu in Nvml().read().gpus]
+    monitor.stop()

@@ -17,6 +17,7 @@ from hivemind_worker.domain.assignment import Assignment
 from hivemind_worker.domain.job import Job, State, Times
 from hivemind_worker.domain.resources import MIB
 from hivemind_worker.execution.engine import Engine
+from hivemind_worker.execution.gpus import GpuSight
 from hivemind_worker.execution.handle import Handle
 from hivemind_worker.execution.runner import Ended, Prepared, Runner
 from hivemind_worker.settings import Settings
@@ -35,6 +36,8 @@ class Kit:
     def __init__(self, settings: Settings, stores: Stores) -> None:
         self.settings = settings
         self.stores = stores
+        #: what the node sees of its devices; None: it has none
+        self.gpus: GpuSight | None = None
         self.engine = Engine(settings)
         self.runner = self.new_runner()
         self._prepared: list[Prepared] = []
@@ -42,7 +45,10 @@ class Kit:
     def new_runner(self) -> Runner:
         """A runner as a worker that has just come up has it."""
         stores = self.stores
-        return Runner(self.engine, self.settings, stores.logs, stores.bundles, site_id=stores.ledger.site_id, node="n1")
+        site_id = stores.ledger.site_id
+        return Runner(
+            self.engine, self.settings, stores.logs, stores.bundles, site_id=site_id, node="n1", gpus=self.gpus
+        )
 
     def job(
         self,

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hivemind_worker.capacity.host import lend, read_capacity, read_usage
+from hivemind_worker.capacity.gpu import GpuMonitor
+from hivemind_worker.capacity.host import lend
 from hivemind_worker.capacity.reserve import memory_reserve
+from hivemind_worker.capacity.snapshot import Snapshot
 from hivemind_worker.domain.resources import GIB, MIB, Amount
 from hivemind_worker.settings import Settings
 
@@ -76,7 +78,8 @@ def test_a_node_without_an_engine_has_no_slots(settings: Settings) -> None:
 
 def test_this_machine_can_be_measured(settings: Settings) -> None:
     settings.state.mkdir(parents=True)
-    capacity = read_capacity(settings, ())
-    assert capacity.total.millicores >= 1000
-    assert capacity.allocatable.memory < capacity.total.memory
-    assert read_usage(settings).memory_used > 0
+    seen = Snapshot(settings, GpuMonitor()).take("out of order")
+    assert seen.capacity.millicores >= 1000
+    assert 0 < seen.allocatable.memory < seen.capacity.memory
+    assert seen.capacity.pids > seen.allocatable.pids > 0
+    assert (seen.usage.memory_used > 0, seen.trouble) == (True, "out of order")

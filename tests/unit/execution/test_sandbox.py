@@ -110,8 +110,18 @@ def test_devices_are_given_by_uuid_and_none_without_a_request(settings: Settings
     assert none["HostConfig"]["DeviceRequests"] == []
     assert "NVIDIA_VISIBLE_DEVICES=void" in none["Env"]
     two = body(settings, job(), gpus=("GPU-a", "GPU-b"))
-    assert two["HostConfig"]["DeviceRequests"] == [{"DeviceIDs": ["GPU-a", "GPU-b"], "Capabilities": [["gpu"]]}]
+    assert two["HostConfig"]["DeviceRequests"] == [
+        {"DeviceIDs": ["GPU-a", "GPU-b"], "Capabilities": [["gpu", "compute", "utility"]]}
+    ]
     assert "NVIDIA_VISIBLE_DEVICES=GPU-a,GPU-b" in two["Env"]
+
+
+def test_a_job_with_a_device_chooses_neither_its_devices_nor_what_stands_before_the_driver(settings: Settings) -> None:
+    wishes = {"NVIDIA_VISIBLE_DEVICES": "all", "NVIDIA_DRIVER_CAPABILITIES": "all", "LD_PRELOAD": "/evil.so"}
+    env = body(settings, job(env=wishes), gpus=("GPU-a",))["Env"]
+    assert {"NVIDIA_VISIBLE_DEVICES=GPU-a", "NVIDIA_DRIVER_CAPABILITIES=compute,utility", "LD_PRELOAD="} <= set(env)
+    assert not any("all" in each or "evil" in each for each in env)
+    assert "LD_PRELOAD=/evil.so" in body(settings, job(env=wishes))["Env"]
 
 
 def test_an_attempts_container_is_known_by_its_labels() -> None:

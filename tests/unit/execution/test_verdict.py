@@ -35,6 +35,8 @@ def cause(**facts: object) -> Cause:
         ({"exit_code": 143, "reason": "stop"}, Cause.CANCELLED),
         ({"exit_code": 0, "reason": "stop"}, Cause.CANCELLED),
         ({"exit_code": 137, "reason": "disk"}, Cause.DISK),
+        ({"exit_code": 137, "reason": "gpu_memory", "gpu_evidence": "seen"}, Cause.OOM),
+        ({"exit_code": 143, "reason": "gpu_lost", "gpu_evidence": "seen"}, Cause.NODE_LOST),
         # a cancel that came after the program's own end
         ({"exit_code": 0, "stop_asked": True}, Cause.OK),
         ({"exit_code": 3, "stop_asked": True}, Cause.EXIT),

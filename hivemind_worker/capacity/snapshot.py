@@ -1,0 +1,52 @@
+"""One look at this machine: what it has, what it lends and what it uses. Cheap enough for every heartbeat."""
+
+from __future__ import annotations
+
+import psutil
+import structlog
+
+from hivemind_worker.capacity.confines import read_confines
+from hivemind_worker.capacity.gpu import GpuMonitor
+from hivemind_worker.capacity.host import Capacity, lend, machine_amount, read_usage
+from hivemind_worker.domain.node import Node, NodeState
+from hivemind_worker.settings import Settings
+from hivemind_worker.version import __version__
+
+log = structlog.get_logger()
+
+
+class Snapshot:
+    """Looks at the machine. Owned by the thread that announces the node. The state directory must exist.
+
+    The disk is measured once: what the jobs themselves use of it must not shrink what they were promised. Cores,
+    memory and processes are looked up every time, because an operator may change a container's limits while it runs.
+    """
+
+    def __init__(self, settings: Settings, gpus: GpuMonitor) -> None:
+        self._settings = settings
+        self._gpus = gpus
+        self._disk = psutil.disk_usage(str(settings.state))
+        for warning in self._capacity(len(gpus.reading().gpus)).warnings:
+            log.warning(warning)
+
+    def take(self, trouble: str = "") -> Node:
+        """The node as it is now; `trouble`: why it admits nothing."""
+        reading = self._gpus.reading()
+        capacity = self._capacity(sum(1 for gpu in reading.gpus if not gpu.trouble))
+        return Node(
+            node=self._settings.node_id,
+            state=NodeState.UP,
+            capacity=capacity.total,
+            reserve=capacity.reserve,
+            allocatable=capacity.allocatable,
+            gpus=reading.gpus,
+            gpu_trouble=reading.trouble,
+            usage=read_usage(self._settings),
+            version=__version__,
+            trouble=trouble,
+        )
+
+    def _capacity(self, gpus: int) -> Capacity:
+        machine = machine_amount(self._settings, read_confines(), gpus=gpus, disk=self._disk.total)
+        # What the file system keeps for root is in use as far as we are concerned.
+        return lend(machine, self._settings, disk_used=self._disk.total - self._disk.free)
