@@ -13,6 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from bridge.changes import Changes
 from bridge.wire.hivemind.v1 import task_pb2
+from hivemind_worker.delivery.absence import why_no_log
 from hivemind_worker.domain.errors import NotFound
 from hivemind_worker.domain.job import Job
 from hivemind_worker.store.blobs import BlobStore
@@ -58,8 +59,12 @@ class LogStream:
                 if follower.state_changed():
                     job = await self._read_job(task_id)
         if number == begin and job.state.terminal:
+            sent = False
             async for piece in self._from_artifact(job, begin):
+                sent = True
                 yield piece
+            if job.archived is not None and begin == 1 and not sent:
+                raise NotFound(why_no_log(job))
 
     async def _from_artifact(self, job: Job, first: int) -> AsyncGenerator[task_pb2.LogChunk, None]:
         """The log as the artifact holds it, numbered in pieces. Nothing where chunks are kept, or no artifact is."""

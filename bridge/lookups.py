@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,9 +30,11 @@ class Known:
 class Lookups:
     """The two gathered reads. Call from the event loop."""
 
-    def __init__(self, stores: Stores, explainer: Explainer) -> None:
+    def __init__(self, stores: Stores, explainer: Explainer, slow: Executor) -> None:
+        """`slow` runs the reads of the history."""
         self._stores = stores
         self._explainer = explainer
+        self._slow = slow
         self._known: Batcher[str, Known] = Batcher("read jobs", shared(self._read_jobs))
         self._chunks: Batcher[tuple[str, int], Sequence[Chunk]] = Batcher("read logs", shared(self._read_logs))
 
@@ -45,12 +49,22 @@ class Lookups:
         self._chunks.stop(timeout)
 
     async def known(self, task_id: str) -> Known:
-        """One job with its view. Raises NotFound, StoreUnavailable."""
-        return await self._known.ask(task_id)
+        """One job with its view, from Redis, else from the history.
+
+        Raises NotFound, StoreUnavailable, HistoryUnavailable.
+        """
+        try:
+            return await self._known.ask(task_id)
+        except NotFound:
+            if not self._stores.history.kept:
+                raise
+        # Apart from the gathered reads: a history that is slow holds up nobody who asks for a job of today.
+        job = await asyncio.get_running_loop().run_in_executor(self._slow, self._stores.catalogue.get, task_id)
+        return Known(job, self._explainer.views([job])[0])
 
     async def job(self, task_id: str) -> Job:
-        """One job. Raises NotFound, StoreUnavailable."""
-        return (await self._known.ask(task_id)).job
+        """The same without the view."""
+        return (await self.known(task_id)).job
 
     async def chunks(self, wanted: tuple[str, int]) -> Sequence[Chunk]:
         """Some chunks of (task_id, first number); none at the end. Raises StoreUnavailable."""

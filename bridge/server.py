@@ -16,6 +16,7 @@ from grpc_reflection.v1alpha import reflection
 from bridge.changes import Changes
 from bridge.flower_feed import FlowerFeed
 from bridge.guard import Guard
+from bridge.leaders import build_leaders
 from bridge.node_service import NodeControlService
 from bridge.options import MAX_CALLS, endpoint, server_options
 from bridge.task_service import TaskService
@@ -46,6 +47,7 @@ class Bridge:
         self._changes = Changes(stores.redis, stores.keys, self._store_answers)
         self._tasks = TaskService(stores, settings, self._changes, quick=self._quick, bulk=self._bulk)
         self._feed = FlowerFeed(stores, settings) if settings.flower_enabled else None
+        self._leaders = build_leaders(stores, settings)
         self._health = health.aio.HealthServicer()
         self._telling: set[asyncio.Task[None]] = set()
         self._store_known = asyncio.Event()
@@ -66,6 +68,8 @@ class Bridge:
         self._changes.start()
         if self._feed is not None:
             await asyncio.get_running_loop().run_in_executor(self._quick, self._feed.start)
+        for leader in self._leaders:
+            leader.start()
         with contextlib.suppress(TimeoutError):  # so that whoever reads that it is ready finds its health known
             await asyncio.wait_for(self._store_known.wait(), _FIRST_WORD)
         await self._server.start()
@@ -85,6 +89,7 @@ class Bridge:
         self._guard.leave()
         await self._server.stop(_GRACE)
         stops = [self._tasks.stop, self._changes.stop, *([self._feed.stop] if self._feed else [])]
+        stops += [leader.stop for leader in self._leaders]
         for stop in stops:
             stop(max(0.0, min(deadline - time.monotonic(), 0.5)))
         for executor in (self._quick, self._bulk):

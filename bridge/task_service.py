@@ -23,7 +23,7 @@ from hivemind_worker.admission.explain import Explainer
 from hivemind_worker.admission.intake import Intake
 from hivemind_worker.bootstrap import Stores
 from hivemind_worker.domain.assignment import check_task_id
-from hivemind_worker.domain.errors import InvalidField
+from hivemind_worker.domain.errors import InvalidField, NotFound
 from hivemind_worker.domain.job import State
 from hivemind_worker.execution.bundle import BundleLimits
 from hivemind_worker.killpoints import reach
@@ -64,7 +64,7 @@ class TaskService:
         nodes = cast(Ledger, RecentNodes(stores.ledger))
         self._intake = Intake(stores.jobs, nodes, stores.bundles, settings)
         self._assign: Batcher[_Asked, _Accepted] = Batcher("intake", self._accept)
-        self._lookups = Lookups(stores, self._explainer)
+        self._lookups = Lookups(stores, self._explainer, bulk)
         self._uploads = Uploads(stores.bundles, BundleLimits.of(settings), bulk)
         self._logs = LogStream(self._lookups.job, self._lookups.chunks, changes, stores.artifacts, bulk)
 
@@ -119,7 +119,7 @@ class TaskService:
     def _page(self, request: Any) -> Any:
         limit = request.limit or 100
         while True:
-            page = self._stores.jobs.list(
+            page = self._stores.catalogue.list(
                 state=State(request.state) if request.state else None,
                 owner=request.owner or None,
                 active_only=request.active_only,
@@ -127,7 +127,7 @@ class TaskService:
                 cursor=request.cursor,
             )
             tasks = [task_message(view) for view in self._explainer.views(page.jobs)]
-            answer = task_pb2.ListTasksResponse(tasks=tasks, next=page.next)
+            answer = task_pb2.ListTasksResponse(tasks=tasks, next=page.next, note=page.note)
             if answer.ByteSize() <= _PAGE_BYTES or limit == 1:
                 return answer
             limit = max(1, min(limit, len(tasks)) // 2)
@@ -172,5 +172,8 @@ class TaskService:
         if not (math.isfinite(grace) and 0 <= grace <= MOST_GRACE):
             raise InvalidField("grace_seconds", f"must be between 0 and {MOST_GRACE:g} seconds, not {grace:g}")
         cancel = partial(self._stores.jobs.cancel, task_id, grace)
-        accepted, state = await asyncio.get_running_loop().run_in_executor(self._quick, cancel)
+        try:
+            accepted, state = await asyncio.get_running_loop().run_in_executor(self._quick, cancel)
+        except NotFound:
+            accepted, state = False, (await self._lookups.job(task_id)).state  # the history may know how it ended
         return task_pb2.CancelTaskResponse(task_id=task_id, state=state.value, accepted=accepted)

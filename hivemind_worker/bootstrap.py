@@ -9,8 +9,10 @@ import redis
 from hivemind_worker.domain.limits import OwnerLimits
 from hivemind_worker.settings import Settings
 from hivemind_worker.store.blobs import BlobStore
+from hivemind_worker.store.catalogue import Catalogue
 from hivemind_worker.store.connection import connect
 from hivemind_worker.store.events import Events
+from hivemind_worker.store.history import History
 from hivemind_worker.store.jobs import JobStore
 from hivemind_worker.store.keys import Keys
 from hivemind_worker.store.ledger import Ledger
@@ -32,9 +34,12 @@ class Stores:
     bundles: BlobStore
     artifacts: BlobStore
     staging: Staging
+    history: History
+    catalogue: Catalogue
 
     def close(self) -> None:
         """Give the connections back."""
+        self.history.close()
         self.redis.close()
         self.staging.close()
 
@@ -51,23 +56,28 @@ def open_stores(settings: Settings) -> Stores:
         rate=settings.owner_rate,
         burst=settings.owner_burst,
     )
+    jobs = JobStore(
+        client,
+        keys,
+        sealer,
+        ageing=settings.ageing,
+        max_waiting=settings.max_waiting,
+        retention=settings.retention,
+        unrecorded=settings.history_patience if settings.history else 0.0,
+        limits=limits,
+    )
+    artifacts = BlobStore((blobs / "artifacts").as_uri(), staging.folder)
+    history = History(settings.history, settings.namespace)
     return Stores(
         redis=client,
         keys=keys,
-        jobs=JobStore(
-            client,
-            keys,
-            sealer,
-            ageing=settings.ageing,
-            max_waiting=settings.max_waiting,
-            retention=settings.retention,
-            unrecorded=settings.history_patience if settings.history else 0.0,
-            limits=limits,
-        ),
+        jobs=jobs,
         ledger=Ledger(client, keys, heartbeat_timeout=settings.heartbeat_timeout, max_running_per_owner=limits.running),
         events=Events(client, keys),
         logs=LogStore(client, keys),
         bundles=BlobStore((blobs / "bundles").as_uri(), staging.folder),
-        artifacts=BlobStore((blobs / "artifacts").as_uri(), staging.folder),
+        artifacts=artifacts,
         staging=staging,
+        history=history,
+        catalogue=Catalogue(jobs, history, artifacts),
     )

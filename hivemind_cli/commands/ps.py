@@ -39,6 +39,8 @@ def ps(session: Session, everything: bool, state: str | None, owner: str | None,
         print("\n".join(listing(page["tasks"], now)))
     else:
         note("no jobs" if everything or state else "no active jobs; -a lists those that have ended")
+    if page.get("note"):
+        note(page["note"])
     if page.get("next"):
         note(f"there are more: --cursor {page['next']}, or a larger --limit")
 

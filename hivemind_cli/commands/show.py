@@ -65,13 +65,17 @@ def described(task: dict[str, Any]) -> Iterator[tuple[str, str]]:
                 f"{size(usage.get('block_read', 0))} read, {size(usage.get('block_write', 0))} written"
             ),
         )
-    if task["log"]:
+    archived = task.get("archived")
+    if archived:
+        yield "log", "gone; only the history knows this job"
+    elif task["log"]:
         yield (
             "log",
             size(task["log"]["bytes"]) + (" (some of it dropped)" if task["log"]["truncated"] else ""),
         )
     if task["artifact"]:
-        yield "artifact", f"{size(task['artifact']['size'])}, sha256:{task['artifact']['sha256']}"
+        kept = " (no longer kept)" if archived and archived["artifact_kept"] is False else ""
+        yield "artifact", f"{size(task['artifact']['size'])}, sha256:{task['artifact']['sha256']}{kept}"
 
 
 def _times(task: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -13,6 +13,7 @@ HiveMindError                internal
 ├── RecordTooNew             too_new        a job's record was written by a newer release
 ├── RecordCorrupt            corrupt        a job's record is damaged
 ├── StoreUnavailable         store_away     Redis does not answer
+├── HistoryUnavailable       history_away   the history's database does not answer
 ├── EngineUnavailable        engine_away    the container engine does not answer
 └── JobRefused               (its cause)    the job cannot be started; carries the outcome's cause
     ├── BundleRefused        bundle
@@ -118,6 +119,12 @@ class StoreUnavailable(HiveMindError):
     """Redis does not answer."""
 
     code = "store_away"
+
+
+class HistoryUnavailable(HiveMindError):
+    """The history's database does not answer."""
+
+    code = "history_away"
 
 
 class EngineUnavailable(HiveMindError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -10,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from hivemind_worker.domain.assignment import Assignment
 from hivemind_worker.domain.outcome import LogInfo, Outcome, Usage
+from hivemind_worker.domain.resources import Request
 
 
 class State(StrEnum):
@@ -70,6 +72,14 @@ class PastAttempt(BaseModel):
     ended: int | None = None
 
 
+class Archived(BaseModel):
+    """Marks a job that only the history knows: its log is gone. None: nobody looked for its artifact."""
+
+    model_config = ConfigDict(frozen=True)
+
+    artifact_kept: bool | None = None
+
+
 class Job(BaseModel):
     """One job as Redis holds it. `attempt` is 0 until the first admission."""
 
@@ -94,6 +104,8 @@ class Job(BaseModel):
     past: tuple[PastAttempt, ...] = ()
     #: why the record cannot be read; such a job is shown, and neither run nor deleted
     trouble: str = ""
+    #: set when the history alone knows it
+    archived: Archived | None = None
 
     @property
     def task_id(self) -> str:
@@ -146,6 +158,7 @@ def view(job: Job, waiting: WaitingInfo | None = None) -> dict[str, Any]:
         "retries": spec.retries,
         "bundle_sha256": spec.bundle_sha256 or None,
         "attempts": [*(_attempt_view(past) for past in job.past), *_newest_attempt(job)],
+        "archived": job.archived.model_dump() if job.archived else None,
     }
 
 
@@ -183,3 +196,46 @@ def _newest_attempt(job: Job) -> list[dict[str, Any]]:
             )
         )
     ]
+
+
+def job_of_view(shown: Mapping[str, Any], archived: Archived | None = None) -> Job:
+    """The job that a view, perhaps an older release's, shows. Its environment is no part of a view. Raises ValueError.
+
+    What this release does not know is left out; what the older one did not have gets its default.
+    """
+
+    def known(model: type[BaseModel], fields: Mapping[str, Any] | None) -> dict[str, Any]:
+        return {name: value for name, value in (fields or {}).items() if name in model.model_fields}
+
+    try:
+        own = known(Assignment, shown) | {"requests": known(Request, shown["requests"])}
+        ending = known(Outcome, shown) | {
+            "usage": known(Usage, shown.get("usage")),
+            "log": known(LogInfo, shown.get("log")),
+        }
+        return Job(
+            assignment=Assignment.model_validate({name: value for name, value in own.items() if value is not None}),
+            state=State(shown["state"]),
+            attempt=shown["attempt"],
+            node=shown["node"] or "",
+            worker=shown["worker"] or "",
+            times=Times.model_validate({name: _milliseconds(shown["times"].get(name)) for name in Times.model_fields}),
+            outcome=Outcome.model_validate(ending) if shown.get("cause") else None,
+            past=tuple(
+                _past_attempt(each) for each in shown.get("attempts", ()) if each["attempt"] != shown["attempt"]
+            ),
+            archived=archived,
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"is no view of a job: {error!r}") from None
+
+
+def _past_attempt(shown: Mapping[str, Any]) -> PastAttempt:
+    told = {name: shown.get(name) for name in PastAttempt.model_fields if shown.get(name) is not None}
+    times = {name: _milliseconds(shown.get(name)) for name in ("admitted", "started")}
+    return PastAttempt.model_validate(told | times | {"ended": _milliseconds(shown.get("finished"))})
+
+
+def _milliseconds(text: str | None) -> int | None:
+    """ISO 8601 → epoch milliseconds."""
+    return round(datetime.fromisoformat(text).timestamp() * 1000) if text else None

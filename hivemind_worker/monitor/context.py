@@ -15,6 +15,7 @@ from hivemind_worker.monitor.feed import Feed
 from hivemind_worker.monitor.health import Health
 from hivemind_worker.monitor.hub import Hub
 from hivemind_worker.monitor.metrics import Metrics
+from hivemind_worker.monitor.outboxes import Outboxes
 from hivemind_worker.settings import Settings
 
 
@@ -43,7 +44,7 @@ class Monitor:
             hub=hub,
             feed=Feed(stores, explainer, hub, wanted, loop.call_soon_threadsafe),
             health=Health(settings, stores),
-            metrics=Metrics(stores, explainer),
+            metrics=Metrics(stores, explainer, Outboxes(settings, stores)),
         )
 
 

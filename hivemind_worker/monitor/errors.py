@@ -24,6 +24,7 @@ STATUS = {
     "busy": 503,
     "store_away": 503,
     "engine_away": 503,
+    "history_away": 503,
 }
 CODES = {404: "not_found", 405: "method", 416: "range"}
 

@@ -14,18 +14,21 @@ from urllib.parse import urlsplit
 from anyio import CapacityLimiter, to_thread
 
 from hivemind_worker.bootstrap import Stores
-from hivemind_worker.domain.errors import HiveMindError
+from hivemind_worker.domain.errors import HistoryUnavailable, HiveMindError
 from hivemind_worker.domain.node import Node, NodeState
 from hivemind_worker.domain.resources import format_size
+from hivemind_worker.monitor.outboxes import Outboxes, finding
 from hivemind_worker.settings import Settings
 from hivemind_worker.store.connection import named_faults
 
 #: seconds after which a part that does not answer counts as failed
 DEADLINE = 2.0
+#: the same for parts that the node can do without
+SHORT_DEADLINE = 1.5
 DEFAULT_ENGINE = "unix:///var/run/docker.sock"
 
 T = TypeVar("T")
-Status = Literal["ok", "fail", "skipped"]
+Status = Literal["ok", "degraded", "fail", "skipped"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,10 @@ class Failed(Exception):
     """A check's finding that something is wrong."""
 
 
+class Degraded(Exception):
+    """A check's finding that something is wrong which the node can do without for a while."""
+
+
 class NotSeen(Exception):
     """The part cannot be seen from this process; says nothing about the part."""
 
@@ -51,6 +58,7 @@ class Health:
         self._settings = settings
         self._stores = stores
         self._threads = CapacityLimiter(8)
+        self._outboxes = Outboxes(settings, stores)
 
     async def run(self) -> dict[str, Check]:
         """Every check by name."""
@@ -60,7 +68,10 @@ class Health:
             "worker": self._worker,
             "bridge": self._bridge,
             "disk": self._disk,
+            "history": self._history,
         }
+        if self._outboxes.reports:
+            checks["master"] = self._master
         found = await asyncio.gather(*(_bounded(check) for check in checks.values()))
         return dict(zip(checks, found, strict=True))
 
@@ -116,6 +127,27 @@ class Health:
             raise Failed(f"{detail}; the reserve is {format_size(reserve)}")
         return Check("ok", detail)
 
+    async def _history(self) -> Check:
+        group, history = self._outboxes.history, self._stores.history
+        if not group:
+            return Check("skipped", "switched off by HIVEMIND_HISTORY_RETENTION")
+        well, said = finding(await self._in_thread(lambda: self._outboxes.status(group)), "the history")
+        if not well:
+            raise Degraded(said)
+        try:
+            async with asyncio.timeout(SHORT_DEADLINE):
+                await self._in_thread(history.ping)
+        except (TimeoutError, HistoryUnavailable) as error:
+            raise Degraded(f"cannot be read: {str(error) or f'no answer within {SHORT_DEADLINE:g} s'}") from None
+        return Check("ok", said)
+
+    async def _master(self) -> Check:
+        group = self._outboxes.reports
+        well, said = finding(await self._in_thread(lambda: self._outboxes.status(group)), "the master")
+        if not well:
+            raise Degraded(said)
+        return Check("ok", said)
+
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await to_thread.run_sync(call, limiter=self._threads, abandon_on_cancel=True)
 
@@ -126,6 +158,8 @@ async def _bounded(check: Callable[[], Awaitable[Check]]) -> Check:
             return await check()
     except TimeoutError:
         return Check("fail", f"no answer within {DEADLINE:g} s")
+    except Degraded as degraded:
+        return Check("degraded", str(degraded))
     except (Failed, HiveMindError) as error:
         return Check("fail", str(error))
     except OSError as error:

@@ -22,6 +22,7 @@ from hivemind_worker.domain.errors import StoreUnavailable
 from hivemind_worker.domain.job import HELD, State
 from hivemind_worker.domain.outcome import CAUSES, Cause
 from hivemind_worker.monitor.held import held_jobs
+from hivemind_worker.monitor.outboxes import Outboxes
 from hivemind_worker.monitor.tally import Histogram, Tally
 from hivemind_worker.version import __version__
 
@@ -31,9 +32,10 @@ EVENTS_AT_ONCE = 5000
 class Metrics(Collector):
     """One scrape at a time: the tally goes on where the last one stopped."""
 
-    def __init__(self, stores: Stores, explainer: Explainer) -> None:
+    def __init__(self, stores: Stores, explainer: Explainer, outboxes: Outboxes) -> None:
         self._stores = stores
         self._explainer = explainer
+        self._outboxes = outboxes
         self._tally = Tally()
         self._lock = Lock()
         self._registry = CollectorRegistry(auto_describe=False)
@@ -53,7 +55,12 @@ class Metrics(Collector):
         build = GaugeMetricFamily("hivemind_build_info", "This version of HiveMind.", labels=["version"])
         build.add_metric([__version__], 1)
         try:
-            families = [*self._job_families(), *self._outcome_families(), *self._node_families()]
+            families = [
+                *self._job_families(),
+                *self._outcome_families(),
+                *self._node_families(),
+                *self._outboxes.families(),
+            ]
             up = 1
         except StoreUnavailable:
             families, up = [], 0

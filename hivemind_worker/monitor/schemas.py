@@ -55,6 +55,12 @@ class TaskAttempt(Schema):
     finished: str | None
 
 
+class ArchivedView(Schema):
+    """Only the history knows the job: its log is gone. `artifact_kept` is null in lists, where nobody looks."""
+
+    artifact_kept: bool | None
+
+
 class Task(Schema):
     """One job. Sizes in bytes, times in seconds."""
 
@@ -81,13 +87,18 @@ class Task(Schema):
     retries: int
     bundle_sha256: str | None
     attempts: list[TaskAttempt]
+    archived: ArchivedView | None
 
 
 class Tasks(Schema):
-    """One page, newest first; `next` is the cursor of the page after, empty at the end."""
+    """One page, newest first; `next` is the cursor of the page after, empty at the end.
+
+    `note` says what is missing from the page while the history does not answer, else it is empty.
+    """
 
     tasks: list[Task]
     next: str
+    note: str
 
 
 class Chunk(Schema):
@@ -206,12 +217,12 @@ class Changes(Schema):
 class CheckView(Schema):
     """One check."""
 
-    status: Literal["ok", "fail", "skipped"]
+    status: Literal["ok", "degraded", "fail", "skipped"]
     detail: str
 
 
 class HealthView(Schema):
-    """`fail` when any check failed."""
+    """`fail` when any check failed, else `degraded` when any part is wanting that the node can do without."""
 
-    status: Literal["ok", "fail"]
+    status: Literal["ok", "degraded", "fail"]
     checks: dict[str, CheckView]

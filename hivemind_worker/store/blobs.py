@@ -117,6 +117,10 @@ class BlobStore:
                 return False
         return True
 
+    def kept(self, sha256: str) -> bool:
+        """Whether it is kept; asking prolongs nothing."""
+        return bool(self._fs.exists(self._path(sha256)))
+
     def size(self, sha256: str) -> int:
         """Bytes. Raises NotFound."""
         try:

@@ -254,16 +254,6 @@ class JobStore(AttemptSteps):
                 pipe.zrank(self._keys.waiting_all, task_id)
             return {i: rank + 1 for i, rank in zip(ids, pipe.execute(), strict=True) if rank is not None}
 
-    def recorded(self, task_ids: Sequence[str]) -> tuple[bool, ...]:
-        """The history has these: they stay no longer than ended jobs do. False: not ended, or not there any more."""
-        keep = self._log_retention * 1000
-        replies = self._scripts.run_many("recorded", [([self._keys.job(task_id)], [keep]) for task_id in task_ids])
-        for reply in replies:
-            if isinstance(reply, Exception):
-                with named_faults():
-                    raise reply
-        return tuple(int(reply) >= 0 for reply in replies)
-
     # --- from outside ---------------------------------------------------------------------------------
 
     def cancel(self, task_id: str, grace: float) -> tuple[bool, State]:

@@ -19,6 +19,14 @@ from hivemind_worker.store.connection import Scripts, Words, fields, text
 from hivemind_worker.store.events import Event, event_of
 from hivemind_worker.store.keys import Keys
 
+#: the group that reports to the master
+REPORTS = "reports"
+
+
+def history_group(url: str, node_id: str) -> str:
+    """The group that writes a history. A file is one node's own; a server is the whole site's."""
+    return f"history:{node_id}" if url.startswith("sqlite") else "history"
+
 
 class TermOver(HiveMindError):
     """Another process leads this group of the events now."""
@@ -49,42 +57,55 @@ class Taken:
 class Outbox:
     """One group's way into the events. Threads may share it. Every call may raise StoreUnavailable."""
 
-    def __init__(self, client: redis.Redis, keys: Keys, group: str, *, who: str, place: str, term: float) -> None:
-        """`who` is this process, `place` where it runs: it replaces its own predecessor at once. `term` in seconds."""
+    def __init__(
+        self,
+        client: redis.Redis,
+        keys: Keys,
+        group: str,
+        *,
+        who: str,
+        place: str,
+        term: float,
+        whole: bool,
+    ) -> None:
+        """`who` is this process, `place` where it runs: it replaces its own predecessor at once. `term` in seconds.
+
+        `whole`: a group that did not exist has everything on record to look through, not only what the stream holds.
+        """
         self._scripts = Scripts(client)
         self._keys = keys
         self.group = group
         self._who = who
         self._place = place
         self._term_ms = int(term * 1000)
+        self._whole = int(whole)
 
     def lead(self, *, replace: bool) -> Term | None:
         """A term as the group's leader; None while another leads. `replace`: not if it leads from this very place."""
-        keys = [self._keys.outbox_lead(self.group), self._keys.outbox(self.group)]
-        number = self._scripts.run("outbox_lead", keys, [self._who, self._term_ms, self._place if replace else ""])
-        return Term(self._scripts, self._keys, self.group, int(number), self._term_ms) if int(number) else None
+        keys = [self._keys.outbox_lead(self.group), self._keys.outbox(self.group), self._keys.events]
+        place = self._place if replace else ""
+        number = int(self._scripts.run("outbox_lead", keys, [self._who, self._term_ms, place, self.group, self._whole]))
+        return Term(self._scripts, self._keys, self.group, number, self._term_ms, self._whole) if number else None
 
 
 class Term:
     """One leader's time. Every call prolongs it, and raises TermOver when it has ended, StoreUnavailable."""
 
-    def __init__(self, scripts: Scripts, keys: Keys, group: str, number: int, milliseconds: int) -> None:
+    def __init__(self, scripts: Scripts, keys: Keys, group: str, number: int, milliseconds: int, whole: int) -> None:
         self._scripts = scripts
         self._keys = keys
         self._group = group
         self.number = number
         self._ms = milliseconds
+        self._whole = whole
 
-    def take(self, most: int, *, after: str = ">", whole: bool = False) -> Taken:
-        """Read on: unsettled events after the id `after`, or new ones.
-
-        `whole`: when the group is made by this very call, everything on record is to be walked as well.
-        """
+    def take(self, most: int, *, after: str = ">") -> Taken:
+        """Read on: unsettled events after the id `after`, or new ones."""
         keys = self._keys
         reply = self._run(
             "outbox_take",
             [keys.outbox_lead(self._group), keys.outbox(self._group), keys.events],
-            [self._group, most, after, int(whole)],
+            [self._group, most, after, self._whole],
         )
         if text(reply[0]) == "fenced":
             raise TermOver

@@ -32,6 +32,11 @@ class OutboxStatus:
     #: what keeps the leader from its work, in a sentence; '' when nothing does
     trouble: str
 
+    @property
+    def delivered_seconds(self) -> float:
+        """`delivered_at` in seconds, as Prometheus wants times."""
+        return self.delivered_at / 1000
+
 
 def read_status(client: redis.Redis, keys: Keys, group: str) -> OutboxStatus:
     """One group as it stands; a group that was never led has nothing behind it. Raises StoreUnavailable."""
@@ -66,7 +71,7 @@ def _behind(reader: Any, events: str, group: str) -> tuple[int, int]:
     new = reader.xrange(events, f"({at}", "+", count=1)
     if left is None:
         left = len(reader.xrange(events, f"({at}", "+", count=MOST_COUNTED)) if new else 0
-    pending = reader.xpending(events, group) if found["pending"] else None
-    ids = [text(entry[0]) for entry in new] + ([text(pending["min"])] if pending else [])
+    taken = reader.xpending(events, group)["min"]  # None: they were settled in between
+    ids = [text(entry[0]) for entry in new] + ([text(taken)] if taken else [])
     oldest = min((order(one)[0] for one in ids), default=0)
     return int(left) + int(found["pending"]), oldest

@@ -24,6 +24,8 @@ from hivemind_worker.monitor.schemas import (
 )
 from hivemind_worker.settings import Settings
 from tests.builders import request
+from tests.integration.history_kit import recording, status
+from tests.processes import eventually
 from tests.serving import refused, serving
 from tests.site import Site
 
@@ -270,6 +272,11 @@ def test_health_is_good_when_every_part_is(settings: Settings, site: Site, liste
     changed = settings.model_copy(update={"bridge_port": listening_port, "docker_enabled": False})
     with serving(changed, site.stores) as api:
         response = api.get("/health")
+        assert (response.status_code, response.json()["status"]) == (200, "degraded")
+        assert response.json()["checks"]["history"]["detail"].startswith("no bridge serves the history")
+        with recording(site.stores, settings):
+            eventually(lambda: status(site.stores, settings).led)
+            response = api.get("/health")
         assert (response.status_code, response.json()["status"]) == (200, "ok")
         assert response.json()["checks"]["docker"]["status"] == "skipped"
         assert api.head("/health").status_code == 200

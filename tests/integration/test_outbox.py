@@ -10,6 +10,7 @@ from hivemind_worker.domain.job import State
 from hivemind_worker.store.events import strange
 from hivemind_worker.store.outbox import Outbox, Term, TermOver
 from hivemind_worker.store.outbox_status import read_status
+from hivemind_worker.store.recorded import Recorded
 from hivemind_worker.store.walk import Walk
 from tests.builders import new_job
 from tests.processes import eventually
@@ -17,8 +18,8 @@ from tests.processes import eventually
 GROUP = "reports"
 
 
-def outbox(stores: Stores, who: str = "p1", place: str = "n1") -> Outbox:
-    return Outbox(stores.redis, stores.keys, GROUP, who=who, place=place, term=60)
+def outbox(stores: Stores, who: str = "p1", place: str = "n1", *, whole: bool = False) -> Outbox:
+    return Outbox(stores.redis, stores.keys, GROUP, who=who, place=place, term=60, whole=whole)
 
 
 def led(stores: Stores, who: str = "p1", place: str = "n1") -> Term:
@@ -172,8 +173,9 @@ def test_a_stream_trimmed_behind_the_reader_is_no_gap(stores: Stores, client: re
 
 def test_a_walk_is_taken_up_where_the_last_leader_left_it(stores: Stores) -> None:
     submit(stores, "before")
-    term = led(stores)
-    resync = term.take(10, whole=True).resync
+    term = outbox(stores, whole=True).lead(replace=True)
+    assert term is not None
+    resync = term.take(10).resync
     assert resync is not None
     assert resync.place == ""
     term.walked(resync, "half")
@@ -258,8 +260,9 @@ def test_the_record_of_an_ended_job_stays_longer_than_its_log_until_the_history_
     stores.jobs.cancel("a", 1.0)
     assert stores.jobs.get("a").state is State.STOPPED
     assert client.ttl(stores.keys.job("a")) > 30 * 86400
-    assert stores.jobs.recorded(["a"]) == (True,)
+    recorded = Recorded(stores.redis, stores.keys, retention=7 * 86400)
+    assert recorded.release(["a"]) == (True,)
     assert 6 * 86400 < client.ttl(stores.keys.job("a")) <= 7 * 86400
     submit(stores, "b")
-    assert stores.jobs.recorded(["b", "nobody"]) == (False, False)
+    assert recorded.release(["b", "nobody"]) == (False, False)
     assert client.ttl(stores.keys.job("b")) == -1

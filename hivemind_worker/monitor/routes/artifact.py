@@ -71,7 +71,7 @@ router.add_api_route("/api/tasks/{task_id}/artifact", artifact, methods=["HEAD"]
 
 def _ref(monitor: Monitor, task_id: str) -> BlobRef:
     """What the job's record says. Raises NotFound."""
-    job = monitor.stores.jobs.get(task_id)
+    job = monitor.stores.catalogue.get(task_id)
     if job.outcome is None or job.outcome.artifact is None:
         raise NotFound(f"{task_id} has no artifact; it is {job.state.value}")
     ref = job.outcome.artifact

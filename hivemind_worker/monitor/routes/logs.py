@@ -47,7 +47,9 @@ async def logs(
     chunk's number as id, then one `end` with the job's state, cause and exit code, then the stream closes.
     """
     task_id = check_task_id(task_id)
-    job = await to_thread.run_sync(monitor.stores.jobs.get, task_id)
+    job = await to_thread.run_sync(monitor.stores.catalogue.get, task_id)
+    if job.archived is not None:
+        raise NotFound(f"the log of {task_id} is gone; if its artifact is kept, the artifact has it")
     if follow:
         wanted = _after(last_event_id) or max(first, 1)
         return EventStream(

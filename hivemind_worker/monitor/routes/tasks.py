@@ -8,13 +8,14 @@ from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
 
 from hivemind_worker.domain.assignment import check_task_id
+from hivemind_worker.domain.errors import NotFound
 from hivemind_worker.domain.job import TERMINAL, Job, State
 from hivemind_worker.monitor.context import Monitor, TheMonitor
 from hivemind_worker.monitor.errors import AlreadyEnded
 from hivemind_worker.monitor.held import held_jobs
 from hivemind_worker.monitor.routes.answers import TaskId, answers
 from hivemind_worker.monitor.schemas import Stopped, Task, Tasks
-from hivemind_worker.store.jobs import Page
+from hivemind_worker.store.catalogue import Listing
 
 router = APIRouter(tags=["tasks"])
 
@@ -32,27 +33,27 @@ def list_tasks(
     """Jobs, newest first, page by page."""
     page = _held_page(monitor, state, owner) if held else None
     if page is None:
-        page = monitor.stores.jobs.list(
+        page = monitor.stores.catalogue.list(
             state=state,
             owner=owner or None,
             active_only=active or (state is not None and state not in TERMINAL),
             limit=limit,
             cursor=cursor,
         )
-    return JSONResponse({"tasks": monitor.explainer.views(page.jobs), "next": page.next})
+    return JSONResponse({"tasks": monitor.explainer.views(page.jobs), "next": page.next, "note": page.note})
 
 
-def _held_page(monitor: Monitor, state: State | None, owner: str | None) -> Page:
+def _held_page(monitor: Monitor, state: State | None, owner: str | None) -> Listing:
     def wanted(job: Job) -> bool:
         return state in (None, job.state) and owner in (None, "", job.assignment.owner)
 
-    return Page(tuple(filter(wanted, held_jobs(monitor.stores))), "")
+    return Listing(tuple(filter(wanted, held_jobs(monitor.stores))), "")
 
 
 @router.get("/api/tasks/{task_id}", responses=answers(Task, 404))
 def get_task(monitor: TheMonitor, task_id: TaskId) -> JSONResponse:
     """One job."""
-    job = monitor.stores.jobs.get(check_task_id(task_id))
+    job = monitor.stores.catalogue.get(check_task_id(task_id))
     return JSONResponse(monitor.explainer.views([job])[0])
 
 
@@ -76,7 +77,10 @@ def stop_task_by_its_older_name(monitor: TheMonitor, task_id: TaskId, grace: Gra
 
 def _stop(monitor: Monitor, task_id: str, grace: float | None) -> dict[str, Any]:
     seconds = monitor.settings.stop_grace if grace is None else grace
-    accepted, state = monitor.stores.jobs.cancel(check_task_id(task_id), seconds)
+    try:
+        accepted, state = monitor.stores.jobs.cancel(check_task_id(task_id), seconds)
+    except NotFound:
+        accepted, state = False, monitor.stores.catalogue.get(task_id).state  # the history may know how it ended
     if not accepted:
         raise AlreadyEnded(f"{task_id} has ended already: {state.value}")
     return {"task_id": task_id, "state": state.value, "accepted": True}

@@ -1,7 +1,7 @@
 // /tasks/{id}: one job, its facts and its live log.
 
 import { get, taskPath } from "/static/api.js";
-import { find, make } from "/static/dom.js";
+import { find, make, write } from "/static/dom.js";
 import { badge, hasEnded, requests, stop } from "/static/jobs.js";
 import { follow } from "/static/live.js";
 import { LogView } from "/static/log.js";
@@ -43,7 +43,7 @@ function facts(job) {
 function show(job) {
   find("state").replaceChildren(badge(job));
   find("stop").hidden = hasEnded(job);
-  find("artifact").hidden = !job.artifact;
+  find("artifact").hidden = !job.artifact || job.archived?.artifact_kept === false;
   find("evidence").hidden = !job.evidence;
   find("evidence").textContent = job.evidence ?? "";
   find("facts").replaceChildren(
@@ -55,8 +55,10 @@ const log = new LogView(`${taskPath(id)}/logs?follow=true`);
 
 async function load() {
   try {
-    show(await get(taskPath(id)));
-    log.open();
+    const job = await get(taskPath(id));
+    show(job);
+    if (job.archived) write(find("log-end"), t(job.archived.artifact_kept ? "log.archived" : "log.gone"));
+    else log.open();
   } catch (error) {
     if (error.status !== 404) throw error;
     find("evidence").hidden = false;

@@ -29,6 +29,8 @@ function query(cursor) {
 function turned(page) {
   next = page.next;
   more.hidden = !next;
+  find("note").hidden = !page.note;
+  find("note").textContent = page.note;
 }
 
 async function load() {

@@ -19,6 +19,18 @@ local function last_id(events)
   return field(redis.call('XINFO', 'STREAM', events), 'last-generated-id')
 end
 
+-- The group as XINFO gives it, made if need be. `whole`: a new one has everything on record to look through.
+local function group_of(events, outbox, group, whole)
+  if redis.call('EXISTS', events) == 1 then
+    for _, found in ipairs(redis.call('XINFO', 'GROUPS', events)) do
+      if field(found, 'name') == group then return found end
+    end
+  end
+  redis.call('XGROUP', 'CREATE', events, group, '0', 'MKSTREAM')
+  if whole == '1' then redis.call('HSET', outbox, 'resync', cjson.encode({ since = '0-0', place = '' })) end
+  return { 'name', group, 'last-delivered-id', '0-0' }
+end
+
 local function later(a, b)
   local a_ms, a_n = string.match(a, '^(%d+)-(%d+)$')
   local b_ms, b_n = string.match(b, '^(%d+)-(%d+)$')

@@ -8,13 +8,6 @@
 if not leads(KEYS[1], KEYS[2], ARGV[1], ARGV[2]) then return { 'fenced' } end
 local events, group = KEYS[3], ARGV[3]
 
-local function group_of()
-  if redis.call('EXISTS', events) == 0 then return nil end
-  for _, found in ipairs(redis.call('XINFO', 'GROUPS', events)) do
-    if field(found, 'name') == group then return found end
-  end
-end
-
 local function note_gap(since)
   -- An older gap that is still being looked into begins earlier: its notes stand, but it has to be walked again.
   local noted = redis.call('HGET', KEYS[2], 'resync')
@@ -24,16 +17,7 @@ local function note_gap(since)
   redis.call('XGROUP', 'SETID', events, group, last_id(events))
 end
 
-local found = group_of()
-if not found then
-  redis.call('XGROUP', 'CREATE', events, group, '0', 'MKSTREAM')
-  if ARGV[6] == '1' then
-    redis.call('HSET', KEYS[2], 'resync', cjson.encode({ since = '0-0', place = '' }))
-  end
-  found = group_of()
-end
-
-local at = field(found, 'last-delivered-id')
+local at = field(group_of(events, KEYS[2], group, ARGV[6]), 'last-delivered-id')
 if at ~= '0-0' and #redis.call('XRANGE', events, at, at) == 0 then
   -- What was read last is no longer there. If the stream still begins before it, it was taken out alone.
   local first = redis.call('XRANGE', events, '-', '+', 'COUNT', 1)[1]

@@ -71,7 +71,9 @@ def test_a_wrong_field_is_named_and_leaves_nothing(
 ) -> None:
     with refused("INVALID_ARGUMENT", field):
         bridge.assign({"task_id": "t1", "image": "busybox", **wrong})
-    assert not stores.redis.keys("*")
+    followed = {key for key in stores.redis.keys("*") if b":outbox:" in key} | {stores.keys.events.encode()}
+    assert set(stores.redis.keys("*")) <= followed
+    assert stores.redis.xlen(stores.keys.events) == 0
 
 
 def test_a_job_that_can_never_fit_is_told_what_is_too_large(bridge: Client, stores: Stores, site: Site) -> None:

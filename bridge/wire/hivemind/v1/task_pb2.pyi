@@ -186,8 +186,14 @@ class TaskAttempt(_message.Message):
     finished: _timestamp_pb2.Timestamp
     def __init__(self, attempt: _Optional[int] = ..., node: _Optional[str] = ..., worker: _Optional[str] = ..., cause: _Optional[str] = ..., exit_code: _Optional[int] = ..., evidence: _Optional[str] = ..., admitted: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finished: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
+class Archived(_message.Message):
+    __slots__ = ("artifact_kept",)
+    ARTIFACT_KEPT_FIELD_NUMBER: _ClassVar[int]
+    artifact_kept: bool
+    def __init__(self, artifact_kept: _Optional[bool] = ...) -> None: ...
+
 class Task(_message.Message):
-    __slots__ = ("task_id", "state", "cause", "exit_code", "attempt", "owner", "node", "worker", "image", "command", "requests", "priority", "waiting", "times", "usage", "artifact", "log", "evidence", "timeout_seconds", "network", "retries", "bundle_sha256", "attempts")
+    __slots__ = ("task_id", "state", "cause", "exit_code", "attempt", "owner", "node", "worker", "image", "command", "requests", "priority", "waiting", "times", "usage", "artifact", "log", "evidence", "timeout_seconds", "network", "retries", "bundle_sha256", "attempts", "archived")
     TASK_ID_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     CAUSE_FIELD_NUMBER: _ClassVar[int]
@@ -211,6 +217,7 @@ class Task(_message.Message):
     RETRIES_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_SHA256_FIELD_NUMBER: _ClassVar[int]
     ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
+    ARCHIVED_FIELD_NUMBER: _ClassVar[int]
     task_id: str
     state: str
     cause: str
@@ -234,7 +241,8 @@ class Task(_message.Message):
     retries: int
     bundle_sha256: str
     attempts: _containers.RepeatedCompositeFieldContainer[TaskAttempt]
-    def __init__(self, task_id: _Optional[str] = ..., state: _Optional[str] = ..., cause: _Optional[str] = ..., exit_code: _Optional[int] = ..., attempt: _Optional[int] = ..., owner: _Optional[str] = ..., node: _Optional[str] = ..., worker: _Optional[str] = ..., image: _Optional[str] = ..., command: _Optional[_Iterable[str]] = ..., requests: _Optional[_Union[Resources, _Mapping]] = ..., priority: _Optional[int] = ..., waiting: _Optional[_Union[Waiting, _Mapping]] = ..., times: _Optional[_Union[Times, _Mapping]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., artifact: _Optional[_Union[Artifact, _Mapping]] = ..., log: _Optional[_Union[LogInfo, _Mapping]] = ..., evidence: _Optional[str] = ..., timeout_seconds: _Optional[float] = ..., network: _Optional[str] = ..., retries: _Optional[int] = ..., bundle_sha256: _Optional[str] = ..., attempts: _Optional[_Iterable[_Union[TaskAttempt, _Mapping]]] = ...) -> None: ...
+    archived: Archived
+    def __init__(self, task_id: _Optional[str] = ..., state: _Optional[str] = ..., cause: _Optional[str] = ..., exit_code: _Optional[int] = ..., attempt: _Optional[int] = ..., owner: _Optional[str] = ..., node: _Optional[str] = ..., worker: _Optional[str] = ..., image: _Optional[str] = ..., command: _Optional[_Iterable[str]] = ..., requests: _Optional[_Union[Resources, _Mapping]] = ..., priority: _Optional[int] = ..., waiting: _Optional[_Union[Waiting, _Mapping]] = ..., times: _Optional[_Union[Times, _Mapping]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., artifact: _Optional[_Union[Artifact, _Mapping]] = ..., log: _Optional[_Union[LogInfo, _Mapping]] = ..., evidence: _Optional[str] = ..., timeout_seconds: _Optional[float] = ..., network: _Optional[str] = ..., retries: _Optional[int] = ..., bundle_sha256: _Optional[str] = ..., attempts: _Optional[_Iterable[_Union[TaskAttempt, _Mapping]]] = ..., archived: _Optional[_Union[Archived, _Mapping]] = ...) -> None: ...
 
 class ListTasksRequest(_message.Message):
     __slots__ = ("state", "owner", "limit", "cursor", "active_only")
@@ -251,12 +259,14 @@ class ListTasksRequest(_message.Message):
     def __init__(self, state: _Optional[str] = ..., owner: _Optional[str] = ..., limit: _Optional[int] = ..., cursor: _Optional[str] = ..., active_only: _Optional[bool] = ...) -> None: ...
 
 class ListTasksResponse(_message.Message):
-    __slots__ = ("tasks", "next")
+    __slots__ = ("tasks", "next", "note")
     TASKS_FIELD_NUMBER: _ClassVar[int]
     NEXT_FIELD_NUMBER: _ClassVar[int]
+    NOTE_FIELD_NUMBER: _ClassVar[int]
     tasks: _containers.RepeatedCompositeFieldContainer[Task]
     next: str
-    def __init__(self, tasks: _Optional[_Iterable[_Union[Task, _Mapping]]] = ..., next: _Optional[str] = ...) -> None: ...
+    note: str
+    def __init__(self, tasks: _Optional[_Iterable[_Union[Task, _Mapping]]] = ..., next: _Optional[str] = ..., note: _Optional[str] = ...) -> None: ...
 
 class WatchTaskRequest(_message.Message):
     __slots__ = ("task_id",)
