@@ -23,6 +23,7 @@ class Node:
 
     def __init__(self, state: Path, name: str, **settings: str) -> None:
         self.state, self.name = state, name
+        self.program = list(HIVEMIND)
         clean = {key: value for key, value in os.environ.items() if not key.startswith("HIVEMIND_")}
         ports = {f"HIVEMIND_{door}_PORT": "0" for door in ("BRIDGE", "API", "FLOWER")}
         own = {"HIVEMIND_STATE": str(state), "HIVEMIND_NODE_ID": name, "PYTHONPATH": str(REPOSITORY)}
@@ -50,7 +51,7 @@ class Node:
 
     def hivemind(self, *args: str) -> subprocess.CompletedProcess[str]:
         """One command, to its end."""
-        return subprocess.run([*HIVEMIND, *args], env=self.env, capture_output=True, text=True, check=False)
+        return subprocess.run([*self.program, *args], env=self.env, capture_output=True, text=True, check=False)
 
     def json(self, *args: str) -> Any:
         """The document that a command prints under --json."""
@@ -61,7 +62,7 @@ class Node:
     def start(self, *args: str) -> subprocess.Popen[str]:
         """One command, left running, with all it says in one pipe."""
         return subprocess.Popen(
-            [*HIVEMIND, *args], env=self.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            [*self.program, *args], env=self.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
 
     def end(self) -> None:
