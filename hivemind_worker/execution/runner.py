@@ -29,7 +29,7 @@ from hivemind_worker.execution.requirements import asks_for_packages, read_marke
 from hivemind_worker.execution.sandbox import Identity, Place, container_body, program_of
 from hivemind_worker.execution.since import Moment, ran_for, rebooted, wall_seconds
 from hivemind_worker.execution.usage import Meter
-from hivemind_worker.execution.verdict import Facts, decide
+from hivemind_worker.execution.verdict import Facts, decide, reason_of
 from hivemind_worker.execution.watch import Exit, Limits, Watch
 from hivemind_worker.execution.workspace import Workspace, create_workspace, disk_usage, find_workspace
 from hivemind_worker.killpoints import reach
@@ -170,10 +170,12 @@ class Runner:
             cap = self._settings.max_log_bytes
             pump = Pump(prepared.workspace.log, live, cap=cap, attempt=job.attempt, last=last)
             on_started()
-            limits = Limits(started + job.assignment.timeout_seconds, self._settings.stop_grace)
+            noted = reason_of(prepared.workspace.ended_for)
+            limits = Limits(started + job.assignment.timeout_seconds, self._settings.stop_grace, noted)
             watch = Watch(
                 self._engine, launched.container, handle,
                 pump=pump, meter=meter, disk=disk, gpus=gpus, limits=limits, output=launched.output,
+                note=prepared.workspace.note_end,
             )  # fmt: skip
             left = watch.run()
             return self._conclude(prepared, launched, handle, left, pump, meter, disk, gpus.evidence, started)
@@ -247,7 +249,7 @@ class Runner:
             timeout=spec.timeout_seconds,
             wall=wall,
             cpu_seconds=meter.reading.cpu_seconds,
-            disk_used=disk.used,
+            disk_used=_held(prepared, left, disk),
             disk_cap=spec.requests.disk,
             gpu_evidence=gpu_evidence,
             outage=left.outage or looks > 1,  # an engine that shuts down ends its containers first
@@ -317,6 +319,13 @@ class Runner:
     def close(self, timeout: float = 1.0) -> None:
         """Send what the live logs still hold, within `timeout` seconds."""
         self._shipper.close(timeout)
+
+
+def _held(prepared: Prepared, left: Exit, disk: DiskWatch) -> int:
+    """Bytes in the workspace: measured again where the worker that saw too many of them died."""
+    if left.reason != "disk" or disk.over:
+        return disk.used
+    return max(disk.used, disk_usage(prepared.workspace.work))
 
 
 def _last_words(path: Path) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import signal
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from hivemind_worker.domain.outcome import Cause
 from hivemind_worker.domain.resources import format_size
@@ -13,6 +13,7 @@ from hivemind_worker.execution.text import one_line
 
 #: what we did to a container, if anything: the first reason stands
 Reason = Literal["stop", "timeout", "disk", "gpu_memory", "gpu_lost"]
+REASONS: tuple[Reason, ...] = get_args(Reason)
 #: where the wrapper that installs requirements.txt was, by the marker it keeps
 Requirements = Literal["", "installing", "failed", "no-pip"]
 
@@ -56,6 +57,11 @@ class Facts:
     last_words: str = ""
     #: whether `last_words` is all it ever wrote
     all_words: bool = False
+
+
+def reason_of(noted: str) -> Reason | None:
+    """The reason by its name; None for a name that is none."""
+    return next((reason for reason in REASONS if reason == noted), None)
 
 
 def decide(facts: Facts) -> tuple[Cause, str]:

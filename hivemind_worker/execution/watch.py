@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import select
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
@@ -43,6 +44,8 @@ class Limits:
 
     deadline: float
     grace: float
+    #: for what an earlier worker was ending it when that worker died; None: it was not
+    noted: Reason | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,9 @@ class Watch:
         gpus: GpuWatch,
         limits: Limits,
         output: EngineStream | None,
+        note: Callable[[str], None],
     ) -> None:
+        """`note` is told the reason before we end the container, and '' when that came too late."""
         self._engine = engine
         self._container = container
         self._handle = handle
@@ -85,6 +90,7 @@ class Watch:
         self._output_ended = NEVER
         self._wait: EngineStream | None = None
         self._said = b""
+        self._note = note
         self._reason: Reason | None = None
         self._kill_at = NEVER
         self._idle_until = 0.0
@@ -102,7 +108,7 @@ class Watch:
             self._meter.ended()
             if not gone:
                 self._read_rest()
-            return Exit(code, self._reason, self._outage, gone, at)
+            return Exit(code, self._reason or self._limits.noted, self._outage, gone, at)
         finally:
             self._close_streams()
 
@@ -169,7 +175,7 @@ class Watch:
     def _next_due(self) -> float:
         if self._reason is not None:
             limits = self._kill_at
-        elif self._handle.stop_requested is not None:
+        elif self._handle.stop_requested is not None or self._limits.noted is not None:
             limits = 0.0  # it may have been taken in before this watch began
         else:
             limits = min(self._limits.deadline, self._disk.due, self._gpus.due)
@@ -223,18 +229,22 @@ class Watch:
             self._end("stop", min(grace, max(0.0, self._limits.deadline - now) + self._limits.grace), now)
         elif now >= self._limits.deadline:
             self._end("timeout", self._limits.grace, now)
-        elif self._disk.over:
+        elif self._disk.over or self._limits.noted == "disk":
             self._end("disk", 0.0, now)
         elif self._gpus.found:
             self._end(self._gpus.found, self._limits.grace if self._gpus.found == "gpu_lost" else 0.0, now)
+        elif self._limits.noted is not None:
+            self._end(self._limits.noted, self._limits.grace, now)
 
     def _end(self, reason: Reason, grace: float, now: float) -> None:
         """SIGTERM, `grace` seconds, SIGKILL. A container that has ended by itself gave its own reason."""
         log.info("container is ended", container=self._container[:12], reason=reason, grace=grace)
+        self._note(reason)
         if self._engine.kill(self._container, "SIGTERM" if grace > 0 else "SIGKILL"):
             self._reason = reason
             self._kill_at = now + (grace if grace > 0 else KILL_AGAIN)
         else:
+            self._note(self._limits.noted or "")
             self._idle_until = now + LATE_PATIENCE
 
     # --- after its end -----------------------------------------------------------------------------------

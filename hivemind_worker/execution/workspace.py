@@ -23,6 +23,8 @@ __all__ = ["Workspace", "create_workspace", "disk_usage", "find_workspace", "lis
 
 log = structlog.get_logger()
 _FIRST_LINE_BYTES = 256
+#: the note of why we ended the container: the name of an empty file
+UNENDED, ENDED = "unended", "ended-for-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,29 @@ class Workspace:
         except (OSError, ValueError):
             return None
 
+    def note_end(self, reason: str) -> None:
+        """Note why its container is about to be ended by us; '' takes the note back. Does not raise.
+
+        A file that was made with the workspace gets another name: the disk may be full by then, often for that reason.
+        """
+        fresh = self.root / (ENDED + reason if reason else UNENDED)
+        try:
+            known = next((path for path in self._end_notes()), None)
+            fresh.touch() if known is None else known.rename(fresh)
+        except OSError as error:
+            log.warning("reason not noted", job_id=self.task_id, attempt=self.attempt, error=str(error))
+
+    @property
+    def ended_for(self) -> str:
+        """What `note_end` noted; '': nothing."""
+        try:
+            return next((path.name.removeprefix(ENDED) for path in self._end_notes() if path.name != UNENDED), "")
+        except OSError:
+            return ""
+
+    def _end_notes(self) -> list[Path]:
+        return [path for path in self.root.iterdir() if path.name == UNENDED or path.name.startswith(ENDED)]
+
     def remove(self) -> bool:
         """Delete all of it, whatever the job did to it; whether nothing is left. Does not raise."""
         error = remove_tree(self.root)
@@ -151,6 +176,7 @@ def create_workspace(
         workspace.work.mkdir(mode=0o755)
         workspace.work.chmod(0o755)  # whatever the umask says
         _give(workspace.work, uid, gid)
+        (workspace.root / UNENDED).touch()
     except BaseException as error:
         remove_tree(workspace.root)
         if isinstance(error, OSError):

@@ -10,14 +10,17 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hivemind_worker.bootstrap import Stores
 from hivemind_worker.domain.job import Job, State
 from hivemind_worker.domain.outcome import Cause
+from hivemind_worker.domain.resources import MIB
 from hivemind_worker.execution.handle import Detached, Handle, StoppedEarly
 from hivemind_worker.execution.launch import ContainerLost
+from hivemind_worker.execution.workspace import Workspace, find_workspace
 from hivemind_worker.settings import Settings
 from hivemind_worker.store.logs import Stream
 
@@ -266,6 +269,45 @@ def test_the_deadline_counts_from_the_containers_own_start(kit: Kit) -> None:
     _, ended = kit.run(job.model_copy(update={"state": State.RUNNING}))
     assert ended.cause is Cause.TIMEOUT
     assert 2.0 <= ended.usage.wall_seconds < 12.0
+
+
+def leave_running(kit: Kit, *command: str, **fields: Any) -> tuple[Job, Workspace]:
+    """A job whose worker died while its container ran."""
+    job, handle = kit.job(*command, **fields), Handle()
+    body = kit.start(job, handle)
+    handle.detach()
+    with pytest.raises(Detached):
+        body.result()
+    handle.close()
+    workspace = find_workspace(kit.settings.state / "workspaces", job.task_id, job.attempt)
+    assert workspace is not None
+    return job.model_copy(update={"state": State.RUNNING}), workspace
+
+
+def test_what_a_worker_ended_for_its_disk_before_it_died_is_not_taken_for_the_jobs_own_end(kit: Kit) -> None:
+    job, workspace = leave_running(kit, "sleep", "60", requests={"disk": 2 * MIB})
+    (workspace.work / "much").write_bytes(bytes(3 * MIB))
+    workspace.note_end("disk")
+    kit.engine.kill(f"hm-{job.task_id}-{job.attempt}", "SIGKILL")
+    _, ended = kit.run(job)
+    assert (ended.cause, ended.exit_code) == (Cause.DISK, 137)
+    assert "held 3M" in ended.evidence
+
+
+def test_an_end_that_a_dying_worker_had_decided_on_is_carried_out_by_the_next(kit: Kit) -> None:
+    job, workspace = leave_running(kit, "sleep", "60")
+    workspace.note_end("timeout")
+    _, ended = kit.run(job)
+    assert (ended.cause, ended.exit_code) == (Cause.TIMEOUT, 143)
+
+
+def test_a_job_that_ended_by_itself_before_we_could_end_it_keeps_its_own_end(kit: Kit) -> None:
+    job, workspace = leave_running(kit, *python(GATED))
+    workspace.note_end("timeout")
+    workspace.note_end("")
+    go(kit, job)
+    _, ended = kit.run(job)
+    assert (ended.cause, ended.exit_code) == (Cause.OK, 0)
 
 
 def test_a_container_that_was_made_and_not_started_is_started_once(kit: Kit) -> None:

@@ -343,6 +343,7 @@ def test_the_live_log_of_a_second_attempt_goes_on_after_the_firsts(kit: Kit) -> 
     second = first.model_copy(
         update={"attempt": 2, "assignment": first.assignment.model_copy(update={"command": ("echo", "two")})}
     )
+    kit.stores.redis.hset(kit.stores.keys.job(first.task_id), "attempt", 2)
     kit.run(second)
     assert [(chunk.number, chunk.attempt, chunk.data) for chunk in kit.chunks(first)] == [
         (1, 1, b"one\n"),

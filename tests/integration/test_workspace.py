@@ -143,8 +143,22 @@ def test_a_full_disk_is_told_and_leaves_no_half_written_meta(tmp_path: Path) -> 
         fill(disk)
         with pytest.raises(DiskExhausted):
             workspace.record_baseline()
-        assert [path.name for path in workspace.root.iterdir()] == ["work"]
+        assert sorted(path.name for path in workspace.root.iterdir()) == ["unended", "work"]
         assert not workspace.ready
+
+
+@root_only
+def test_why_a_container_is_ended_is_noted_on_a_full_disk_too_and_can_be_taken_back(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk") as disk:
+        workspace = create_workspace(disk / "workspaces", "job", 1)
+        fill(disk)
+        assert workspace.ended_for == ""
+        workspace.note_end("disk")
+        again = find_workspace(disk / "workspaces", "job", 1)
+        assert again is not None
+        assert again.ended_for == "disk"
+        again.note_end("")
+        assert again.ended_for == ""
 
 
 @root_only
