@@ -36,9 +36,12 @@ UP_WITHIN = 90.0
 class OwnEngine:
     """One dockerd on a folder; `up` and `down` as often as one likes. `live_restore` may be changed in between."""
 
-    def __init__(self, folder: Path, *, live_restore: bool = False) -> None:
-        """`folder`: short, for the engine's sockets lie in it and a Unix socket's path has 107 bytes."""
-        self.folder, self.live_restore = folder, live_restore
+    def __init__(self, folder: Path, *, live_restore: bool = False, runtime: Path | None = None) -> None:
+        """`folder`: short, for the engine's sockets lie in it and a Unix socket's path has 107 bytes.
+
+        `runtime`: an OCI runtime that stands in for the engine's own.
+        """
+        self.folder, self.live_restore, self._runtime = folder, live_restore, runtime
         self.log = folder / "dockerd.log"
         self._child: subprocess.Popen[bytes] | None = None
 
@@ -82,6 +85,8 @@ class OwnEngine:
         ]
         if self.live_restore:
             command.append("--live-restore")
+        if self._runtime is not None:
+            command += [f"--add-runtime=own={self._runtime}", "--default-runtime=own"]
         path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"  # where Debian keeps dockerd and its helpers
         with self.log.open("ab") as log:
             self._child = subprocess.Popen(command, env={**os.environ, "PATH": path}, stdout=log, stderr=log)

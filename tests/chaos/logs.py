@@ -1,0 +1,103 @@
+"""A job's log as the checker sees it: runs of consecutive numbers per attempt and stream, and the marked gaps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+#: what the node says in a log begins so
+NOTICE = "[hivemind]"
+
+
+class LogReader:
+    """Takes a log's bytes in order; what came is kept as runs. Pure."""
+
+    def __init__(self) -> None:
+        #: [stream, attempt, first, last], or ["gap", text], or ["junk", text], in order
+        self.items: list[list[Any]] = []
+        self._rest: dict[str, bytes] = {}
+
+    def feed(self, source: str, data: bytes) -> None:
+        """Bytes of one stream (`stdout`, `stderr`, `notice`, or `both` for a file)."""
+        if source == "notice":
+            self.items.append(["gap", data.decode("utf-8", "replace").strip()])
+            return
+        whole, newline, rest = (self._rest.get(source, b"") + data).rpartition(b"\n")
+        self._rest[source] = rest
+        for line in (whole + newline).splitlines():
+            self._line(source, line.decode("utf-8", "replace"))
+
+    def end(self) -> list[list[Any]]:
+        """What was read, the last half lines included."""
+        for source, rest in self._rest.items():
+            if rest:
+                self._line(source, rest.decode("utf-8", "replace"), whole=False)
+        self._rest.clear()
+        return self.items
+
+    def _line(self, source: str, line: str, *, whole: bool = True) -> None:
+        words = line.split(" ")
+        if line.startswith(NOTICE):
+            self.items.append(["gap", line])
+        elif whole and len(words) == 3 and words[0] in "oe" and words[1].isdigit() and words[2].isdigit():
+            self._number(words[0], int(words[1]), int(words[2]))
+        elif line:
+            self.items.append(["junk" if whole else "torn", f"{source}: {line[:80]}"])
+
+    def _number(self, stream: str, attempt: int, number: int) -> None:
+        for item in reversed(self.items):
+            if item[0] not in ("o", "e"):
+                break  # a notice ends every run, so that one sees on which side of it a line stands
+            if item[0] == stream:
+                if item[1] == attempt and item[3] + 1 == number:
+                    item[3] = number
+                    return
+                break
+        self.items.append([stream, attempt, number, number])
+
+
+def complaints(items: Iterable[list[Any]], attempt: int | None = None) -> list[str]:
+    """What is wrong with a log: numbers that are missing without a mark, that come twice, or lines nobody wrote.
+
+    `attempt`: the only one that may be in there; None: any.
+    """
+    found: list[str] = []
+    reached: dict[tuple[str, int], int] = {}
+    marked: set[str] = set()
+    for item in items:
+        if item[0] == "gap":
+            marked = {"o", "e"}
+            continue
+        if item[0] in ("junk", "torn"):
+            if not marked:
+                found.append(f"a line that the job did not write: {item[1]!r}")
+            continue
+        stream, of, first, last = item
+        if attempt is not None and of != attempt:
+            found.append(f"a line of attempt {of} in the log of attempt {attempt}")
+        wanted = reached.get((stream, of), 0) + 1
+        if first > wanted and stream not in marked:
+            found.append(f"{_name(stream)} of attempt {of}: lines {wanted} to {first - 1} are missing, and no mark")
+        if first < wanted:
+            found.append(f"{_name(stream)} of attempt {of}: lines {first} to {min(last, wanted - 1)} come again")
+        marked.discard(stream)
+        reached[stream, of] = max(last, reached.get((stream, of), 0))
+    return found
+
+
+def reach(items: Iterable[list[Any]], attempt: int) -> dict[str, int]:
+    """The last number of each stream of one attempt."""
+    found = {"o": 0, "e": 0}
+    for item in items:
+        if item[0] in found and item[1] == attempt:
+            found[item[0]] = max(found[item[0]], item[3])
+    return found
+
+
+def has_gap(items: Iterable[list[Any]]) -> bool:
+    """Whether a gap is marked anywhere."""
+    return any(item[0] == "gap" for item in items)
+
+
+def _name(stream: str) -> str:
+    return "stdout" if stream == "o" else "stderr"

@@ -1,0 +1,173 @@
+"""After the nemesis: everything ends, nothing is left, and what the site keeps of a job is read through its doors."""
+
+from __future__ import annotations
+
+import io
+import json
+import queue
+import tempfile
+import threading
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from bridge.call_error import CallError
+from bridge.client import Client
+from hivemind_worker.store.connection import fields
+from hivemind_worker.store.keys import Keys
+from tests.chaos.journal import Journal
+from tests.chaos.logs import LogReader
+from tests.chaos.master import Master, outcome_of
+from tests.chaos.stack import WORKERS, Stack
+
+#: seconds that the last job may take to end once the nemesis is gone, and that what is left may take to go
+END_WITHIN, CLEAN_WITHIN = 240.0, 30.0
+READERS = 4
+
+
+def await_end(master: Master, journal: Journal) -> None:
+    """Wait until every acknowledged job has ended; note those that do not."""
+    end = time.monotonic() + END_WITHIN
+    while (left := master.unfinished()) and time.monotonic() < end:
+        time.sleep(0.2)
+    for job in sorted(left):
+        journal.note("unended", job=job)
+
+
+def await_clean(stack: Stack) -> None:
+    """Wait until nothing is left; note what is."""
+    began = time.monotonic()
+    while (left := leftovers(stack)) and time.monotonic() < began + CLEAN_WITHIN:
+        time.sleep(0.3)
+    for what, name in left:
+        stack.journal.note("left", what=what, name=name, job=_job_in(name))
+    stack.journal.note("clean", after=round(time.monotonic() - began, 1), left=len(left))
+
+
+def leftovers(stack: Stack) -> list[tuple[str, str]]:
+    """What is there although no job is: (kind, name)."""
+    found: list[tuple[str, str]] = []
+    found += [("container", one["Names"][0].lstrip("/")) for one in stack.engine.ask("/containers/json?all=1")]
+    found += [("network", name) for name in stack.engine.networks()]
+    for node, state in stack.nodes.items():
+        found += [("workspace", f"{node}/{path.name}") for path in (state / "workspaces").iterdir()]
+        found += [("temporary file", f"{node}/{path.name}") for path in (state / "tmp").iterdir()]
+    found += [("shim", one) for one in _shims()]
+    found += _in_redis(stack.client)
+    return found
+
+
+def _in_redis(client: redis.Redis) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    keys = Keys("hivemind")
+    for raw in client.scan_iter(count=1000):
+        name = raw.decode()
+        kind = name.removeprefix("{hivemind}:").partition(":")[0]
+        if kind == "reservations":
+            found += [("reservation", f"{name}: {field.decode()}") for field in client.hkeys(name)]
+        elif kind in ("secrets", "waiting", "shapes", "quarantine"):
+            found.append((kind, name))
+        elif kind == "lease" and name.rpartition(":")[2] not in WORKERS.values():
+            found.append(("lease", name))
+        elif kind in ("job", "log") and client.ttl(name) == -1:
+            found.append((f"{kind} without an end", name))
+        elif client.type(name) == b"list" and not name.startswith("{"):
+            found.append(("message", f"{name}: {client.llen(name)}"))
+    found += [("active", member.decode()) for member in client.zrange(keys.active, 0, 20)]
+    return found
+
+
+def _shims() -> list[str]:
+    """Processes that stand beside containers. The campaign sees its own alone."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+                state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
+            except OSError:
+                continue
+            if b"containerd-shim" in words[0] and state != "Z":
+                found.append(f"{entry.name} {b' '.join(words[-3:]).decode()}")
+    return found
+
+
+def _job_in(name: str) -> str:
+    """The job that a leftover's name speaks of, where it does."""
+    import re
+
+    match = re.search(r"c\d+-\d{5}", name)
+    return match.group() if match else ""
+
+
+def read_everything(stack: Stack, master: Master, address: str) -> None:
+    """Every acknowledged job's record, log and artifact into the journal."""
+    todo: queue.SimpleQueue[str] = queue.SimpleQueue()
+    for job in sorted(master.acknowledged):
+        todo.put(job)
+    readers = [threading.Thread(target=_read_jobs, args=(stack, address, todo)) for _ in range(READERS)]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join()
+
+
+def _read_jobs(stack: Stack, address: str, todo: queue.SimpleQueue[str]) -> None:
+    keys = Keys("hivemind")
+    with Client(address) as client:
+        while True:
+            try:
+                job = todo.get_nowait()
+            except queue.Empty:
+                return
+            try:
+                record = fields(stack.client.hgetall(keys.job(job)))
+                stack.journal.note("record", **(outcome_of(record) | {"job": job}))
+                stack.journal.note("final", job=job, **_shown(client.get(job)))
+                stack.journal.note("log", job=job, source="stream", **_streamed(client, job))
+                stack.journal.note("log", job=job, source="artifact", **_fetched(client, job))
+            except CallError as error:
+                stack.journal.note("unread", job=job, code=error.code, words=str(error)[:300])
+
+
+def _shown(task: dict[str, Any]) -> dict[str, Any]:
+    names = ("state", "cause", "exit_code", "attempt", "evidence")
+    return {name: task.get(name) for name in names} | {"artifact": (task.get("artifact") or {}).get("sha256")}
+
+
+def _streamed(client: Client, job: str) -> dict[str, Any]:
+    """The log by StreamLogs, and what is wrong with the numbers of its chunks."""
+    reader, wrong, last = LogReader(), [], 0
+    for line in client.logs(job):
+        if line.number <= last:
+            wrong.append(f"chunk {line.number} after chunk {last}")
+        elif line.number > last + 1 and line.stream != "notice":
+            wrong.append(f"chunk {line.number} after chunk {last}, and no mark")
+        last = line.number
+        reader.feed(line.stream, line.data)
+    return {"items": reader.end(), "wrong": wrong}
+
+
+def _fetched(client: Client, job: str) -> dict[str, Any]:
+    """The artifact: its log, its result, and the outcome it tells."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "artifact.zip"
+        try:
+            client.download(job, path)
+        except CallError as error:
+            if error.code in ("NOT_FOUND", "FAILED_PRECONDITION"):
+                return {"items": [], "missing": str(error)[:200]}
+            raise
+        with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as archive:
+            names = archive.namelist()
+            reader = LogReader()
+            reader.feed("both", archive.read("execution_log.txt"))
+            told = json.loads(archive.read("outcome.json"))
+            result = archive.read("result.txt").decode() if "result.txt" in names else None
+    return {
+        "items": reader.end(), "result": result, "twice": len(names) != len(set(names)),
+        "told": {name: told.get(name) for name in ("task_id", "attempt", "state", "cause", "exit_code")},
+    }  # fmt: skip
