@@ -89,7 +89,7 @@ def run(stack: Stack, given: argparse.Namespace) -> None:
     planter.stop()
     master.stop()
     tell(f"{len(master.acknowledged)} jobs acknowledged, {len(master.unfinished())} on their way")
-    rest.await_end(master, journal)
+    rest.await_end(master, journal, rest.HARMED_END_WITHIN if given.plant else rest.END_WITHIN)
     rest.await_clean(stack)
     tell("reading every record, log and artifact")
     rest.read_everything(stack, master, address)

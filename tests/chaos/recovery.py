@@ -6,17 +6,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from tests.chaos.journal import Entry
+from tests.chaos.stack import WORKERS
 from tests.chaos.story import TERMINAL, lives
 
 #: deeds that only the worker that holds an attempt can do
 DEEDS = ("preparing", "running", "collecting", *TERMINAL)
-#: faults during which a worker cannot come back, whatever it does
-HINDRANCES = (
-    "kill redis", "pause redis", "cut", "cut long", "kill engine", "stop engine", "freeze engine", "kill all",
-    "kill up", "upgrade", "freeze worker", "disk full",
-)  # fmt: skip
+#: faults during which no worker can do its work, whatever it does
+EVERYBODY = ("kill redis", "pause redis", "kill engine", "stop engine", "freeze engine", "kill all")
+#: those that strike a whole node, and those that strike one worker
+NODE, WORKER = ("cut long", "disk full"), ("cut", "freeze worker", "stop worker")
 #: seconds after a kill in which another fault spoils the measurement
 WATCHED = 8.0
+#: seconds that a fault which is over still weighs on a worker: leases, back-offs
+AFTER = 5.0
 
 
 def recovery(entries: list[Entry]) -> dict[str, dict[str, Any]]:
@@ -44,51 +46,66 @@ def summary(values: Sequence[float]) -> dict[str, Any]:
     return {"n": len(ordered), "p50": at(0.5), "p95": at(0.95), "max": round(ordered[-1], 2)}
 
 
-def _spoilt(entries: list[Entry]) -> list[tuple[float, float]]:
-    """Times in which some other fault lasted."""
-    begins = [e for e in entries if e["kind"] == "fault" and e["what"] == "begin" and e["name"] in HINDRANCES]
+def _spoilt(entries: list[Entry], worker: str) -> list[tuple[float, float]]:
+    """Times in which something other than a kill -9 kept a worker from its work."""
     ends = {(e["name"], e["began"]): e["t"] for e in entries if e["kind"] == "fault" and e.get("began") is not None}
-    freezes = [(e["t"], e["t"] + 25.0) for e in entries if e["kind"] == "point" and e["action"] == "freeze"]
-    return freezes + [(e["t"], ends.get((e["name"], e["t"]), e["t"] + 30.0)) for e in begins]
+    found = []
+    for entry in entries:
+        if entry["kind"] == "fault" and entry["what"] == "begin" and _hinders(entry, worker):
+            found.append((entry["t"], ends.get((entry["name"], entry["t"]), entry["t"] + 30.0)))
+        if entry["kind"] == "point" and entry["action"] != "kill" and entry["process"] in (worker, "bridge"):
+            found.append((entry["t"], entry["t"] + 25.0))
+    return found
+
+
+def _hinders(fault: Entry, worker: str) -> bool:
+    name, node = fault["name"], worker.partition("@")[2]
+    if name in EVERYBODY or (name in ("kill up", "upgrade") and worker == WORKERS["n1"]):
+        return True
+    if name in NODE:
+        return ("n2" if fault["target"] == "n2" else "n1") == node
+    return name in WORKER and WORKERS[fault["target"]] == worker
 
 
 def consuming_again(entries: list[Entry]) -> list[float]:
     """From each kill -9 of a worker to the next deed of a worker of that name; where nothing else hindered it."""
-    spoilt = _spoilt(entries)
-    kills = [entry for entry in entries if entry["kind"] == "kill" and "@" in entry["process"]]
-    deeds = [entry for entry in entries if entry["kind"] == "event" and entry["state"] in DEEDS]
     found = []
-    for kill in kills:
-        t, name = kill["t"], kill["process"]
-        if any(begin < t + WATCHED and end > t - 1.0 for begin, end in spoilt):
-            continue
-        if any(other is not kill and other["process"] == name and t <= other["t"] < t + WATCHED for other in kills):
-            continue
-        again = next((deed["t"] for deed in deeds if deed["worker"] == name and deed["t"] > t + 0.2), None)
-        if again is not None:
-            found.append(again - t)
+    for name in WORKERS.values():
+        spoilt = _spoilt(entries, name)
+        kills = [entry["t"] for entry in entries if entry["kind"] == "kill" and entry["process"] == name]
+        deeds = [e["t"] for e in entries if e["kind"] == "event" and e["state"] in DEEDS and e["worker"] == name]
+        for t in kills:
+            again = next((deed for deed in deeds if deed > t + 0.2), None)
+            until = again or t + WATCHED
+            if any(begin < until and end > t - AFTER for begin, end in spoilt) or any(t < o < until for o in kills):
+                continue
+            if again is not None:
+                found.append(again - t)
     return found
 
 
 def delays(entries: list[Entry]) -> tuple[list[float], list[float]]:
     """From a container's end to its recorded one: for those whose worker was killed and back, and for the rest."""
-    spoilt = _spoilt(entries)
-    kills = [entry for entry in entries if entry["kind"] == "kill" and "@" in entry["process"]]
-    deeds = [entry for entry in entries if entry["kind"] == "event" and entry["state"] in DEEDS]
     ended = {(e["job"], e["attempt"]): e for e in entries if e["kind"] == "event" and e["state"] in TERMINAL}
     disturbed: list[float] = []
     plain: list[float] = []
+    known = {name: _spoilt(entries, name) for name in WORKERS.values()}
+    kills = {name: [e["t"] for e in entries if e["kind"] == "kill" and e["process"] == name] for name in known}
+    deeds = {
+        name: [e["t"] for e in entries if e["kind"] == "event" and e["state"] in DEEDS and e["worker"] == name]
+        for name in known
+    }
     for life in lives(entries):
         end = ended.get((life.job, life.attempt))
-        if end is None or life.ended is None:
+        if end is None or life.ended is None or end["worker"] not in known:
             continue
-        if any(begin < end["t"] and finish > life.started for begin, finish in spoilt):
+        worker = end["worker"]
+        if any(begin < end["t"] and finish > life.started for begin, finish in known[worker]):
             continue
-        mine = [kill for kill in kills if kill["process"] == end["worker"] and life.started < kill["t"] < end["t"]]
+        mine = [t for t in kills[worker] if life.started < t < end["t"]]
+        back = [next((deed for deed in deeds[worker] if deed > t + 0.2), end["t"]) for t in mine]
         if not mine:
             plain.append(end["t"] - life.ended)
-        elif len(mine) == 1:
-            back = next((d["t"] for d in deeds if d["worker"] == end["worker"] and d["t"] > mine[0]["t"] + 0.2), None)
-            if back is not None and back < life.ended:
-                disturbed.append(end["t"] - life.ended)
+        elif max(back) < life.ended:
+            disturbed.append(end["t"] - life.ended)
     return disturbed, plain

@@ -12,7 +12,7 @@ from hivemind_worker.killpoints import POINTS
 from tests.chaos.checker import Violation
 from tests.chaos.journal import Entry
 from tests.chaos.recovery import recovery
-from tests.chaos.story import TERMINAL, stories
+from tests.chaos.story import stories
 
 #: violations whose job's story is told in full
 STORIES = 25
@@ -57,6 +57,7 @@ def figures(entries: list[Entry], violations: Sequence[Violation]) -> dict[str, 
         "recovery": recovery(entries),
         "clean_after_seconds": clean.get("after"),
         "broken_faults": [e.get("broke") for e in entries if e["kind"] == "fault" and e.get("broke")],
+        "planted": [{"what": e["what"], "job": e["job"]} for e in entries if e["kind"] == "planted"],
         "violations": [{"rule": one.rule, "job": one.job, "words": one.words} for one in violations],
     }
 
@@ -106,9 +107,7 @@ def story_of(job: str, entries: list[Entry]) -> list[str]:
         and entry.get("job") != job
         and first <= entry["t"] <= last
     ]
-    started = [e for e in beside if e["kind"] == "fault" and e["what"] == "begin"]
     shown = sorted([*mine, *beside], key=lambda entry: float(entry["t"]))
-    del started
     return [_line(entry, running[0]) for entry in shown]
 
 
@@ -118,6 +117,3 @@ def _line(entry: Entry, zero: float) -> str:
         rest["items"] = str(rest["items"])[:600]
     words = " ".join(f"{key}={value}" for key, value in rest.items() if value not in (None, ""))
     return f"{entry['t'] - zero:9.3f}  {entry['kind']:<10} {words}"
-
-
-__all__ = ["TERMINAL", "figures", "markdown", "story_of", "write_report"]

@@ -25,12 +25,14 @@ from tests.chaos.stack import WORKERS, Stack
 
 #: seconds that the last job may take to end once the nemesis is gone, and that what is left may take to go
 END_WITHIN, CLEAN_WITHIN = 240.0, 30.0
+#: the same where jobs were harmed that cannot end any more
+HARMED_END_WITHIN = 75.0
 READERS = 4
 
 
-def await_end(master: Master, journal: Journal) -> None:
+def await_end(master: Master, journal: Journal, within: float = END_WITHIN) -> None:
     """Wait until every acknowledged job has ended; note those that do not."""
-    end = time.monotonic() + END_WITHIN
+    end = time.monotonic() + within
     while (left := master.unfinished()) and time.monotonic() < end:
         time.sleep(0.2)
     for job in sorted(left):
