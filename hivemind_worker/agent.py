@@ -24,6 +24,7 @@ from hivemind_worker.domain.node import Node
 from hivemind_worker.execution.engine import Engine
 from hivemind_worker.execution.handle import Handle
 from hivemind_worker.execution.janitor import Janitor
+from hivemind_worker.execution.room import no_room
 from hivemind_worker.execution.runner import Runner
 from hivemind_worker.housekeeping import Rounds, housekeeping
 from hivemind_worker.settings import Settings
@@ -113,7 +114,7 @@ def build_agent(
         node=node,
         worker=worker,
         describe=describe,
-        ready=engine.healthy,
+        ready=lambda: engine.healthy() and not no_room(settings.state),
         hinter=hinter,
         healer=Healer(
             jobs=stores.jobs,
@@ -148,4 +149,8 @@ def build_agent(
 def describer(settings: Settings, engine: Engine, gpus: GpuMonitor) -> Callable[[], Node]:
     """A function that looks at this node."""
     snapshot = Snapshot(settings, gpus)
-    return lambda: snapshot.take("" if engine.healthy(fresh=True) else "the container engine does not answer")
+
+    def trouble() -> str:
+        return no_room(settings.state) if engine.healthy(fresh=True) else "the container engine does not answer"
+
+    return lambda: snapshot.take(trouble())

@@ -132,7 +132,7 @@ def _run_claimed(agent: Agent, job: Job, handle: Handle) -> Job:
     reach("collecting", job.task_id)
     # The claim's job, with the time it started: what else the record says now may be another's.
     job = job.model_copy(update={"times": persist(handle, lambda: jobs.get(job.task_id)).times})
-    outcome = _collect(agent, job, prepared, ended)
+    outcome = _collect(agent, job, prepared, ended, handle)
     reach("artifact-kept", job.task_id)
     keep = outcome.state == State.FAILED.value and agent.runner.keep(prepared)
     state = _record(agent, job, outcome, handle)
@@ -143,10 +143,17 @@ def _run_claimed(agent: Agent, job: Job, handle: Handle) -> Job:
     return job.model_copy(update={"state": state, "outcome": outcome})
 
 
-def _collect(agent: Agent, job: Job, prepared: Prepared | None, ended: Ended) -> Outcome:
+def _collect(agent: Agent, job: Job, prepared: Prepared | None, ended: Ended, handle: Handle) -> Outcome:
     """The outcome with its artifact; whatever breaks here must not keep the job from ending."""
+
+    def rest(seconds: float) -> None:
+        if handle.wait_detached(seconds):
+            raise Detached
+
     try:
-        return agent.collector.collect(job, source_of(prepared), outcome_of(ended))
+        return agent.collector.collect_patiently(job, source_of(prepared), outcome_of(ended), rest)
+    except Detached:
+        raise
     except Exception as error:
         log.exception("artifact not collected", job_id=job.task_id, attempt=job.attempt)
         return without_artifact(outcome_of(ended), f"{type(error).__name__}: {error}")

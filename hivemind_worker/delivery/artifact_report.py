@@ -47,14 +47,21 @@ class ArtifactReport:
     left_out: int = 0
     over: str = ""
     log_cut: bool = False
+    #: it was the node that had no room for it
+    no_room: bool = False
 
 
 def final_outcome(outcome: Outcome, report: ArtifactReport) -> Outcome:
-    """A job that ended well but whose artifact is not whole ended of `disk`; any other end stays. Pure."""
+    """A job that ended well but whose artifact is not whole ended of `disk`; any other end stays. Pure.
+
+    Where it was the node that had no room, that is `internal`: another attempt may be luckier.
+    """
     if report.log_cut:
         outcome = outcome.model_copy(update={"log": outcome.log.model_copy(update={"truncated": True})})
     if not report.over:
         return outcome
-    cause = Cause.DISK if outcome.cause is Cause.OK else outcome.cause
+    cause = outcome.cause
+    if cause is Cause.OK:
+        cause = Cause.INTERNAL if report.no_room else Cause.DISK
     evidence = f"{outcome.evidence}; {report.over}" if outcome.evidence else report.over
     return outcome.model_copy(update={"cause": cause, "evidence": evidence})

@@ -14,7 +14,7 @@ from hivemind_worker.delivery.artifact_names import LOG_NAME, OUTCOME_NAME
 from hivemind_worker.delivery.artifact_report import ArtifactLimits, ArtifactReport, Less, final_outcome
 from hivemind_worker.delivery.selection import Selection
 from hivemind_worker.delivery.zip_entries import READ, add_bytes, add_file
-from hivemind_worker.domain.errors import DiskExhausted
+from hivemind_worker.domain.errors import NodeDiskFull
 from hivemind_worker.domain.files import Baseline
 from hivemind_worker.domain.resources import format_size
 
@@ -38,7 +38,7 @@ def collect_artifact(
     what was collected, and tells of it itself (`final_outcome`). A file of the job that is called
     like one of the node's goes in as job.<name>. With `less` the job's files are named and left out. To be called
     once nothing writes there any more; it survives it otherwise.
-    Raises DiskExhausted; then no file is left.
+    Raises NodeDiskFull; then no file is left.
     """
     selection = Selection(baseline, limits, less.why if less else "")
     try:
@@ -47,6 +47,8 @@ def collect_artifact(
                 selection.collect(workspace_work, archive)
             cut = _add_log(archive, log_path, less.log_bytes if less else None)
             draft = selection.report(target, raw.tell())
+            if less:
+                draft = replace(draft, no_room=True)
             if cut and less:
                 draft = _with_cut_log(draft, cut, less.why)
             text = _with_left_out(outcome_json, draft) if isinstance(outcome_json, str) else outcome_json(draft)
@@ -57,7 +59,7 @@ def collect_artifact(
     except BaseException as error:
         target.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskExhausted("the disk filled up while the artifact was collected") from error
+            raise NodeDiskFull("the disk filled up while the artifact was collected") from error
         raise
 
 

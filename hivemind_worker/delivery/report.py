@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ from hivemind_worker.store.blobs import BlobStore
 
 log = structlog.get_logger()
 
+#: seconds between tries to keep an artifact whole on a disk that is full; a job that ran for days is worth minutes
+ROOM_PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 #: what is tried in turn when not everything can be kept: bytes of the log's end; None: all of it
 LOG_BYTES = (None, 64 * KIB, 4 * KIB)
 
@@ -50,9 +53,9 @@ class Collector:
     def collect(self, job: Job, source: Source | None, outcome: Outcome) -> Outcome:
         """The outcome with its artifact. Without a source (the job never started) the artifact tells why.
 
-        Where the disk is too full for the job's files, the artifact holds its log, or the log's end, and tells what
-        is missing. That makes a good outcome `disk`; one that was bad already keeps its cause. Never raises for the
-        job's own doing.
+        Where the node's disk is too full for the job's files, the artifact holds its log, or the log's end, and tells
+        what is missing. That makes a good outcome `internal`; one that was bad already keeps its cause. Never raises
+        for the job's own doing.
         """
         target = self._staging / f"artifact-{uuid4().hex}"
         try:
@@ -62,6 +65,24 @@ class Collector:
             return without_artifact(outcome, str(error))
         finally:
             target.unlink(missing_ok=True)
+
+    def collect_patiently(
+        self, job: Job, source: Source | None, outcome: Outcome, rest: Callable[[float], None]
+    ) -> Outcome:
+        """The same, but a full disk is given time to have room again: ROOM_PAUSES in all.
+
+        `rest` pauses for so many seconds; what it raises goes through.
+        """
+        for pause in ROOM_PAUSES:
+            target = self._staging / f"artifact-{uuid4().hex}"
+            try:
+                return self._collect(job, source or Source(None, {}, None), outcome, target)
+            except (DiskExhausted, OSError) as error:
+                log.warning("artifact waits", job_id=job.task_id, attempt=job.attempt, why=str(error), seconds=pause)
+            finally:
+                target.unlink(missing_ok=True)
+            rest(pause)
+        return self.collect(job, source, outcome)
 
     def _collect_what_fits(self, job: Job, source: Source, outcome: Outcome, target: Path) -> Outcome:
         try:
@@ -106,6 +127,6 @@ def without_artifact(outcome: Outcome, why: str) -> Outcome:
     """The outcome when the artifact could not be kept. Pure."""
     if outcome.cause is Cause.OK:
         return outcome.model_copy(
-            update={"cause": Cause.DISK, "evidence": f"the program exited 0, but its artifact was lost: {why}"}
+            update={"cause": Cause.INTERNAL, "evidence": f"the program exited 0, but its artifact was lost: {why}"}
         )
     return outcome.model_copy(update={"evidence": f"{outcome.evidence}; its artifact was lost: {why}"})

@@ -20,6 +20,7 @@ HiveMindError                internal
     ├── ImageRefused         image
     ├── EntrypointRefused    entrypoint
     └── DiskExhausted        disk
+        └── NodeDiskFull     internal
 
 An expected end of a job (exit code, oom, timeout, stop) is an `Outcome`, not an error.
 """
@@ -165,3 +166,9 @@ class DiskExhausted(JobRefused):
 
     code = "disk"
     cause = Cause.DISK
+
+
+class NodeDiskFull(DiskExhausted):
+    """The node's file system is full although the job is within its share: not its doing."""
+
+    cause = Cause.INTERNAL

@@ -25,6 +25,11 @@ log = structlog.get_logger()
 
 #: how runc says that there is no such program; the engine's own init is the engine's affair
 _NO_PROGRAM = re.compile(r'exec: "(?P<program>(?!docker-init)[^"]+)": (?P<why>.+?)(?:: unknown)?$')
+#: the machine's troubles, which runc reports in the same words as a program's
+_PASSING = (
+    "resource temporarily unavailable", "cannot allocate memory", "no space left on device", "too many open files",
+    "input/output error", "disk quota exceeded",
+)  # fmt: skip
 
 
 class ContainerLost(JobRefused):
@@ -142,6 +147,6 @@ def _create(engine: Engine, settings: Settings, prepared: Prepared, handle: Hand
 
 def _start_refused(refused: EngineRefused) -> JobRefused:
     said = _NO_PROGRAM.search(refused.words)
-    if said is None:
+    if said is None or any(words in said["why"] for words in _PASSING):
         return refused
     return EntrypointRefused(cannot_start(said["program"], said["why"]))

@@ -138,10 +138,11 @@ class Shipper:
         live = LiveLog(self, task_id, attempt, last, worker=worker, fenced=fenced)
         with self._changed:
             self._stopping = False
-            self._open.append(live)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="live-logs", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="live-logs", daemon=True)
+                thread.start()  # may fail for want of room; the next log tries again
+                self._thread = thread
+            self._open.append(live)
         return live
 
     def make_room(self, live: LiveLog, size: int) -> bool:

@@ -26,6 +26,7 @@ from hivemind_worker.execution.logs import SETTLE, Pump
 from hivemind_worker.execution.patience import check, patiently
 from hivemind_worker.execution.prepared import Ended, Prepared
 from hivemind_worker.execution.requirements import asks_for_packages, read_marker, wrap, wrapper_env
+from hivemind_worker.execution.room import no_room
 from hivemind_worker.execution.sandbox import Identity, Place, container_body, program_of
 from hivemind_worker.execution.since import Moment, ran_for, rebooted, wall_seconds
 from hivemind_worker.execution.usage import Meter
@@ -239,9 +240,13 @@ class Runner:
             found = patiently(handle, look, started=True)
         wall = wall_seconds(found, left.at - started)
         words = _last_words(prepared.workspace.log)
+        reason, used, full = left.reason, _held(prepared, left, disk), no_room(self._base) if left.code else ""
+        if full and reason is None:  # whose doing is it? It may have ended before it was measured
+            used = max(used, disk_usage(prepared.workspace.work, at_most=spec.requests.disk))
+            reason = "disk" if used > spec.requests.disk else None
         facts = Facts(
             exit_code=left.code,
-            reason=left.reason,
+            reason=reason,
             stop_asked=handle.stop_requested is not None,
             oom_kills=meter.reading.oom_kills,
             engine_says_oom=found.oom_killed if found else False,
@@ -249,13 +254,14 @@ class Runner:
             timeout=spec.timeout_seconds,
             wall=wall,
             cpu_seconds=meter.reading.cpu_seconds,
-            disk_used=_held(prepared, left, disk),
+            disk_used=used,
             disk_cap=spec.requests.disk,
             gpu_evidence=gpu_evidence,
             outage=left.outage or looks > 1,  # an engine that shuts down ends its containers first
             rebooted=rebooted(prepared.workspace.start, found, Moment.now()),
             gone=left.gone or (left.code != 0 and (found is None or found.status in ("removing", "dead"))),
             requirements=read_marker(prepared.workspace.work),
+            no_room=full,
             network=spec.network,
             last_words=words,
             all_words=info.bytes <= LAST_WORDS,

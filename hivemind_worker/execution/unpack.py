@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from hivemind_worker.domain.errors import BundleRefused, DiskExhausted
+from hivemind_worker.domain.errors import BundleRefused, NodeDiskFull
 from hivemind_worker.execution.zip_directory import refuse
 from hivemind_worker.trees import DIRECTORY, remove_tree
 
@@ -42,7 +42,7 @@ class Piece:
 def unpack(
     file: BinaryIO, pieces: Sequence[Piece], target: Path, *, max_bytes: int, uid: int | None, gid: int | None
 ) -> None:
-    """Write all pieces below `target`. Raises BundleRefused, DiskExhausted; then what was made is removed."""
+    """Write all pieces below `target`. Raises BundleRefused, NodeDiskFull; then what was made is removed."""
     made = not target.exists()
     try:
         if made:
@@ -165,7 +165,7 @@ def _make_directory(name: str, above: int) -> bool:
 def _named(error: OSError, target: Path) -> Exception:
     """What a fault of the file system means for the job; the fault itself where it means nothing."""
     if error.errno in _FULL:
-        return DiskExhausted(f"the disk filled up while the bundle was unpacked ({error.strerror})")
+        return NodeDiskFull(f"the disk filled up while the bundle was unpacked ({error.strerror})")
     if error.errno in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EILSEQ):
         shown = os.fspath(error.filename)[:80] if error.filename else target.name
         return BundleRefused(f"the bundle's entry {shown!r} cannot be made here: {error.strerror}")

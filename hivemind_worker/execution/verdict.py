@@ -51,6 +51,8 @@ class Facts:
     outage: bool = False
     rebooted: bool = False
     gone: bool = False
+    #: why the node's own disk took nothing more when it ended; empty: it did
+    no_room: str = ""
     requirements: Requirements = ""
     network: str = "none"
     #: the end of its output
@@ -152,6 +154,11 @@ def _own_end(facts: Facts) -> tuple[Cause, str]:
     if code == 0:
         survived = facts.oom_kills or facts.engine_says_oom
         return Cause.OK, "it exited with 0" + (" although the kernel killed a part of it" if survived else "")
+    if facts.no_room:
+        return (
+            Cause.INTERNAL,
+            f"it ended with {_code(code)}{_while(facts)}, and so may have for its node: {facts.no_room}",
+        )
     return Cause.EXIT, f"it ended with {_code(code)}{_while(facts)}"
 
 

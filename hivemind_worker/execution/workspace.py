@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 
 from hivemind_worker.domain.assignment import TASK_ID
-from hivemind_worker.domain.errors import DiskExhausted, HiveMindError
+from hivemind_worker.domain.errors import HiveMindError, NodeDiskFull
 from hivemind_worker.domain.files import FileStamp
 from hivemind_worker.execution.since import Moment
 from hivemind_worker.trees import DIRECTORY, Walk, disk_usage, remove_tree
@@ -31,7 +31,7 @@ UNENDED, ENDED = "unended", "ended-for-"
 class Workspace:
     """`<base>/<task_id>-<attempt>/`: `work/` is the job's, the rest is ours.
 
-    Every method but `remove` may raise OSError; those that write raise DiskExhausted where the disk is full.
+    Every method but `remove` may raise OSError; those that write raise NodeDiskFull where the disk is full.
     """
 
     root: Path
@@ -165,7 +165,7 @@ def create_workspace(
 ) -> Workspace:
     """Make an empty one; `work` belongs to uid:gid. What a dead try of the same attempt left is removed first.
 
-    To be called only while no container of this attempt exists. Raises DiskExhausted, HiveMindError.
+    To be called only while no container of this attempt exists. Raises NodeDiskFull, HiveMindError.
     """
     workspace = Workspace(base / f"{task_id}-{attempt}", task_id, attempt)
     if error := remove_tree(workspace.root):
@@ -225,5 +225,5 @@ def _is_directory(path: Path) -> bool:
 
 def _named(error: OSError) -> Exception:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DiskExhausted(f"the disk is full: {error.filename or 'a workspace'} could not be written")
+        return NodeDiskFull(f"the node's disk is full: {error.filename or 'a workspace'} could not be written")
     return error

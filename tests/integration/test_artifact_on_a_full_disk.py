@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hivemind_worker.delivery.artifacts import ArtifactLimits
-from hivemind_worker.delivery.report import Collector, Source
+from hivemind_worker.delivery.report import ROOM_PAUSES, Collector, Source
 from hivemind_worker.domain.outcome import Cause, LogInfo, Outcome
 from hivemind_worker.domain.resources import KIB, MIB
 from hivemind_worker.store.blobs import BlobStore
@@ -64,12 +64,12 @@ def node(tmp_path: Path) -> Iterator[Node]:
 def test_where_not_even_the_outcome_fits_there_is_no_artifact(node: Node) -> None:
     outcome = node.collect(b"hello\n", room=0)
     assert outcome.artifact is None
-    assert outcome.cause is Cause.DISK
+    assert outcome.cause is Cause.INTERNAL
     assert FULL in outcome.evidence
     assert [path for path in node.blobs.rglob("*") if path.is_file()] == []
 
 
-@pytest.mark.parametrize(("cause", "becomes"), [(Cause.OK, Cause.DISK), (Cause.EXIT, Cause.EXIT)])
+@pytest.mark.parametrize(("cause", "becomes"), [(Cause.OK, Cause.INTERNAL), (Cause.EXIT, Cause.EXIT)])
 def test_a_job_whose_files_do_not_fit_keeps_its_log_and_is_told_what_is_missing(
     node: Node, cause: Cause, becomes: Cause
 ) -> None:
@@ -96,6 +96,44 @@ def test_a_log_that_does_not_fit_keeps_its_end(node: Node, room: int, keep: int)
     assert isinstance(skipped, list)
     assert [one["name"] for one in skipped] == ["execution_log.txt", "out/result.bin"]
     assert f"left out: {FULL}" in skipped[0]["why"]
+
+
+def test_an_artifact_waits_for_room_and_is_whole_once_there_is(node: Node) -> None:
+    assert node.source.log is not None
+    node.source.log.write_bytes(b"hello\n")
+    fill(node.disk)
+    rests: list[float] = []
+
+    def rest(seconds: float) -> None:
+        rests.append(seconds)
+        assert list(node.staging.iterdir()) == [], "nothing half-made lies there meanwhile"
+        if len(rests) == 3:
+            (node.disk / "filler").unlink()
+            (node.disk / "blobs").mkdir(exist_ok=True)
+
+    collector = Collector(node.store, node.staging, ArtifactLimits(16 * MIB, 100))
+    node.source.work.joinpath("out", "result.bin").write_bytes(b"r" * KIB)  # type: ignore[union-attr]
+    outcome = collector.collect_patiently(job(), node.source, Outcome(cause=Cause.OK), rest)
+    assert rests == list(ROOM_PAUSES[:3])
+    assert outcome.cause is Cause.OK
+    assert outcome.artifact is not None
+    digest = outcome.artifact.sha256
+    assert list(zips.read(node.blobs / digest[:2] / digest)) == ["out/result.bin", "execution_log.txt", "outcome.json"]
+
+
+def test_an_artifact_waits_no_longer_than_that_nor_for_a_worker_that_leaves(node: Node) -> None:
+    fill(node.disk)
+    rests: list[float] = []
+    collector = Collector(node.store, node.staging, ArtifactLimits(16 * MIB, 100))
+    outcome = collector.collect_patiently(job(), node.source, Outcome(cause=Cause.OK), rests.append)
+    assert tuple(rests) == ROOM_PAUSES
+    assert outcome.cause is Cause.INTERNAL
+
+    def leave(_: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        collector.collect_patiently(job(), node.source, Outcome(cause=Cause.OK), leave)
 
 
 def test_a_job_that_never_started_needs_room_for_its_outcome_only(node: Node) -> None:

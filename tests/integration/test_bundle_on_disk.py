@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hivemind_worker.domain.errors import DiskExhausted
+from hivemind_worker.domain.errors import NodeDiskFull
 from hivemind_worker.execution.bundle import BundleLimits, extract_bundle
 from tests import zips
 from tests.disks import small_disk
@@ -21,10 +21,10 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts and changes ow
 def test_a_disk_that_fills_up_is_told_and_holds_nothing_of_the_bundle(tmp_path: Path) -> None:
     bundle = zips.write(tmp_path / "b.zip", Entry("a/small", b"x" * 1000), Entry("b", os.urandom(2 << 20)))
     with small_disk(tmp_path / "disk") as disk:
-        with pytest.raises(DiskExhausted, match="disk filled up while the bundle was unpacked"):
+        with pytest.raises(NodeDiskFull, match="disk filled up while the bundle was unpacked"):
             extract_bundle(bundle, disk, LIMITS)
         assert list(disk.iterdir()) == []
-        with pytest.raises(DiskExhausted):
+        with pytest.raises(NodeDiskFull):
             extract_bundle(bundle, disk / "new", LIMITS)
         assert list(disk.iterdir()) == []
 
@@ -32,7 +32,7 @@ def test_a_disk_that_fills_up_is_told_and_holds_nothing_of_the_bundle(tmp_path: 
 def test_a_disk_without_inodes_is_told_too(tmp_path: Path) -> None:
     bundle = zips.write(tmp_path / "b.zip", *(Entry(f"d{i}/f", b"x") for i in range(50)))
     with small_disk(tmp_path / "disk", inodes=20) as disk:
-        with pytest.raises(DiskExhausted):
+        with pytest.raises(NodeDiskFull):
             extract_bundle(bundle, disk, LIMITS)
         assert list(disk.iterdir()) == []
 

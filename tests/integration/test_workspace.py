@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hivemind_worker.domain.errors import DiskExhausted, HiveMindError
+from hivemind_worker.domain.errors import HiveMindError, NodeDiskFull
 from hivemind_worker.execution.workspace import create_workspace, find_workspace, list_workspaces
 from tests.disks import NOBODY, as_nobody, fill, small_disk
 
@@ -141,7 +141,7 @@ def test_a_full_disk_is_told_and_leaves_no_half_written_meta(tmp_path: Path) -> 
         workspace = create_workspace(disk / "workspaces", "job", 1)
         (workspace.work / "data").touch()
         fill(disk)
-        with pytest.raises(DiskExhausted):
+        with pytest.raises(NodeDiskFull):
             workspace.record_baseline()
         assert sorted(path.name for path in workspace.root.iterdir()) == ["unended", "work"]
         assert not workspace.ready
@@ -165,6 +165,6 @@ def test_why_a_container_is_ended_is_noted_on_a_full_disk_too_and_can_be_taken_b
 def test_a_disk_without_inodes_is_told_and_leaves_no_half_made_workspace(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", inodes=3) as disk:
         base = disk / "workspaces"
-        with pytest.raises(DiskExhausted):
+        with pytest.raises(NodeDiskFull):
             create_workspace(base, "job", 1)
         assert list(base.iterdir()) == []

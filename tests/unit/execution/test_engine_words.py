@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hivemind_worker.domain.errors import EngineUnavailable, EntrypointRefused, SettingsError
+from hivemind_worker.domain.outcome import Cause
 from hivemind_worker.execution.engine import common_version
 from hivemind_worker.execution.found import parse_found, parse_image, parse_listed, parse_time
 from hivemind_worker.execution.images import explain, may_be_pulled, split_reference
@@ -73,6 +74,19 @@ def test_a_program_that_runc_does_not_find_is_the_entry_points_fault_and_dockers
     assert isinstance(_start_refused(EngineRefused(400, words)), EntrypointRefused)
     words = 'exec: "docker-init": executable file not found in $PATH: unknown'
     assert isinstance(_start_refused(EngineRefused(500, words)), EngineRefused)
+
+
+@pytest.mark.parametrize(
+    "why",
+    [
+        "resource temporarily unavailable", "cannot allocate memory", "no space left on device",
+        "too many open files", "input/output error",
+    ],
+)  # fmt: skip
+def test_a_machine_without_room_for_a_process_is_not_the_programs_fault(why: str) -> None:
+    refused = _start_refused(EngineRefused(500, f'unable to start container process: exec: "sh": {why}: unknown'))
+    assert isinstance(refused, EngineRefused)
+    assert refused.cause is Cause.ENGINE
 
 
 def test_the_version_is_the_newest_that_both_sides_know() -> None:

@@ -35,6 +35,10 @@ def cause(**facts: object) -> Cause:
         ({"exit_code": 143, "reason": "stop"}, Cause.CANCELLED),
         ({"exit_code": 0, "reason": "stop"}, Cause.CANCELLED),
         ({"exit_code": 137, "reason": "disk"}, Cause.DISK),
+        ({"exit_code": 1, "no_room": "its disk is full"}, Cause.INTERNAL),
+        ({"exit_code": 0, "no_room": "its disk is full"}, Cause.OK),
+        ({"exit_code": 137, "reason": "disk", "no_room": "its disk is full"}, Cause.DISK),
+        ({"exit_code": 137, "oom_kills": 1, "no_room": "its disk is full"}, Cause.OOM),
         ({"exit_code": 137, "reason": "gpu_memory", "gpu_evidence": "seen"}, Cause.OOM),
         ({"exit_code": 143, "reason": "gpu_lost", "gpu_evidence": "seen"}, Cause.NODE_LOST),
         # a cancel that came after the program's own end
