@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -137,6 +137,21 @@ class Client:
         from bridge.wire.hivemind.v1 import node_pb2
 
         return self._unary("NodeControlService", "Resume", node_pb2.ResumeRequest(node=node), node_pb2.Node)
+
+    def set_node(self, node: str = "", clear: Iterable[str] = (), **caps: float) -> dict[str, Any]:
+        """Change a node's caps: max_cpu (cores), max_memory (bytes), max_gpus, max_tasks; `clear` takes some away."""
+        from bridge.plain import caps_message
+        from bridge.wire.hivemind.v1 import node_pb2
+
+        request = node_pb2.SetNodeRequest(node=node, caps=caps_message(caps), clear=list(clear))
+        return self._unary("NodeControlService", "SetNode", request, node_pb2.Node)
+
+    def cordon_gpu(self, gpu: str, node: str = "", *, on: bool = True) -> dict[str, Any]:
+        """Keep new jobs off a device (its UUID or number), or with `on` false let them on again. The node."""
+        from bridge.wire.hivemind.v1 import node_pb2
+
+        request = node_pb2.GpuRequest(node=node, gpu=gpu)
+        return self._unary("NodeControlService", "CordonGpu" if on else "UncordonGpu", request, node_pb2.Node)
 
     def healthy(self, timeout: float = 2.0) -> bool:
         """Whether the bridge answers within `timeout` seconds and has its Redis."""

@@ -10,6 +10,7 @@ from typing import Any
 from bridge.messages import node_message
 from bridge.wire.hivemind.v1 import node_pb2
 from hivemind_worker.admission.explain import Explainer
+from hivemind_worker.admission.maintenance import cordon, set_caps
 from hivemind_worker.bootstrap import Stores
 from hivemind_worker.domain.errors import InvalidField, NotFound
 from hivemind_worker.domain.node import NodeState
@@ -36,9 +37,31 @@ class NodeControlService:
         """Takes work again."""
         return await self._off_loop(self._set, _name(request), NodeState.UP)
 
+    async def SetNode(self, request: Any, _context: Any) -> Any:
+        """Other caps from now on."""
+        caps = {field.name: value for field, value in request.caps.ListFields()}
+        return await self._off_loop(
+            self._change, _name(request), lambda node: set_caps(self._ledger, node, caps, tuple(request.clear))
+        )
+
+    async def CordonGpu(self, request: Any, _context: Any) -> Any:
+        """No new jobs on a device from now on."""
+        return await self._cordon(request, on=True)
+
+    async def UncordonGpu(self, request: Any, _context: Any) -> Any:
+        """New jobs on it again."""
+        return await self._cordon(request, on=False)
+
+    async def _cordon(self, request: Any, *, on: bool) -> Any:
+        gpu = str(request.gpu)
+        return await self._off_loop(self._change, _name(request), lambda node: cordon(self._ledger, node, gpu, on=on))
+
     def _set(self, name: str, state: NodeState) -> Any:
+        return self._change(name, lambda node: self._ledger.set_state(node, state))
+
+    def _change(self, name: str, change: Callable[[str], None]) -> Any:
         chosen = name or self._only_node()
-        self._ledger.set_state(chosen, state)
+        change(chosen)
         return node_message(self._explainer.nodes(chosen)[0])
 
     def _only_node(self) -> str:

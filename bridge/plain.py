@@ -60,3 +60,17 @@ def assignment_message(assignment: Mapping[str, Any]) -> Any:
         except (TypeError, ValueError, AttributeError) as error:
             raise CallError("INVALID_ARGUMENT", f"{name}: {error}", name) from None
     return message
+
+
+def caps_message(caps: Mapping[str, float]) -> Any:
+    """A dict as hivemind.v1.NodeCaps. Raises CallError that names a cap of the wrong kind."""
+    from bridge.call_error import CallError
+    from bridge.wire.hivemind.v1 import node_pb2
+
+    message = node_pb2.NodeCaps()
+    for name, value in caps.items():
+        try:
+            setattr(message, name, value)
+        except (TypeError, ValueError, AttributeError) as error:
+            raise CallError("INVALID_ARGUMENT", f"{name}: {error}", name) from None
+    return message

@@ -88,6 +88,10 @@ _OPTIONS = [
         "--id", "task_id", metavar="ID", callback=_no_empty_id, help="The job's id; the same id twice is the same job."
     ),
     click.option("--cpu", type=float, metavar="CORES", help="Cores, as in 0.5."),
+    click.option("--cpu-limit", type=float, metavar="CORES", help="Cores at most where some are idle; else as --cpu."),
+    click.option(
+        "--reclaimable/--guaranteed", default=None, help="Run on cores that others leave idle; may be slowed."
+    ),
     click.option("--memory", type=SIZE, metavar="SIZE", help="Memory, as in 256M."),
     click.option("--gpus", type=Whole(), metavar="N", help="GPU devices."),
     click.option("--gpu-memory", type=SIZE, metavar="SIZE", help="Memory on each device, as in 4G."),
@@ -105,7 +109,7 @@ _OPTIONS = [
 ]
 #: what comes first that is no option belongs to the job, and all after it
 PASS_ON = {"allow_interspersed_args": False}
-_REQUESTS = ("cpu", "memory", "gpus", "gpu_memory", "disk", "pids")
+_REQUESTS = ("cpu", "memory", "gpus", "gpu_memory", "disk", "pids", "cpu_limit", "reclaimable")
 
 
 def job_options(function: Callable[..., Any]) -> Callable[..., Any]:

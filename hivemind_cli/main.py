@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "nodes": ("nodes", "nodes", "What the nodes have, lend and use."),
     "drain": ("nodes", "drain", "Take no new jobs; what runs goes on."),
     "resume": ("nodes", "resume", "Take jobs again."),
+    "node": ("node", "node", "Change what a node lends while it runs; cordon a GPU."),
     "top": ("top", "top", "A live view of nodes and jobs."),
     "doctor": ("doctor", "doctor", "Check what a node needs, with a remedy for each fault."),
 }

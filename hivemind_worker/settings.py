@@ -91,6 +91,10 @@ class Settings(BaseSettings):
     reserve_disk: Bytes = 1 * GIB
     reserve_pids: Annotated[int, Field(ge=0, le=MAX_PIDS)] = 1024
 
+    cpu_overcommit_max: Annotated[Number, Field(ge=1, le=8)] = 1.0
+    cpu_reclaim_max: Annotated[Number, Field(ge=1, le=8)] = 2.0
+    memory_overcommit: Annotated[Number, Field(ge=1, le=4)] = 1.0
+
     # --- limits: what the line and each owner may have ---------------------------------------------
     max_waiting: Annotated[int, Field(ge=1)] = 100_000
     max_waiting_per_owner: Annotated[int, Field(ge=1)] | None = None

@@ -35,6 +35,7 @@ def node(name: str = "n1", gpus: tuple[Gpu, ...] = (), state: NodeState = NodeSt
     amount = Amount(
         **{
             "millicores": 4000, "memory": 1024 * MIB, "gpus": len(gpus), "disk": 1024 * MIB, "pids": 32768, "slots": 8,
+            "spare": given.get("millicores", 4000),
         }
         | given
     )  # fmt: skip

@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 
 from hivemind_worker.capacity.confines import Confines, cores_here
+from hivemind_worker.capacity.elastic import pressure_of
 from hivemind_worker.capacity.reserve import memory_reserve
 from hivemind_worker.domain.node import NodeUsage
 from hivemind_worker.domain.resources import GIB, Amount, describe
@@ -48,10 +49,11 @@ def machine_amount(settings: Settings, confines: Confines, *, gpus: int, disk: i
     )
 
 
-def lend(machine: Amount, settings: Settings, *, disk_used: int) -> Capacity:
+def lend(machine: Amount, settings: Settings, *, disk_used: int, factor: float = 1.0) -> Capacity:
     """Allocatable = what is left beside the system's reserve, within the owner's caps. Pure.
 
     A cap above the machine is the machine, with a warning. Disk that is in use already is not to be had either.
+    `factor` is how much of every core may be lent now (capacity/elastic.py); no factor lends more than a cap.
     """
     kept = settings.reserve_memory
     reserve = Amount(
@@ -60,7 +62,8 @@ def lend(machine: Amount, settings: Settings, *, disk_used: int) -> Capacity:
         disk=settings.reserve_disk,
         pids=settings.reserve_pids,
     )
-    caps, warnings = {"slots": machine.slots if settings.docker_enabled else 0}, []
+    caps: dict[str, int] = {"slots": machine.slots if settings.docker_enabled else 0}
+    warnings = []
     for setting, (resource, unit) in CAPS.items():
         cap, has = getattr(settings, setting), getattr(machine, resource)
         if cap is None:
@@ -71,8 +74,16 @@ def lend(machine: Amount, settings: Settings, *, disk_used: int) -> Capacity:
                 f"HIVEMIND_{setting.upper()}={cap:g} is more than this machine has: {describe(resource, has)}; "
                 "what it has is what it lends"
             )
-    used = Amount(disk=disk_used)
-    allocatable = (machine - reserve - used).floor().within(machine.model_copy(update=caps))
+    left = (machine - reserve - Amount(disk=disk_used)).floor()
+    lent = {
+        "millicores": int(left.millicores * min(factor, settings.cpu_overcommit_max)),
+        "spare": int(left.millicores * min(factor, max(settings.cpu_reclaim_max, settings.cpu_overcommit_max))),
+        "memory": int(left.memory * settings.memory_overcommit),
+    }
+    if "millicores" in caps:
+        caps["spare"] = caps["millicores"]
+    left = left.model_copy(update=lent)
+    allocatable = left.within(left.model_copy(update=caps))
     return Capacity(machine, reserve, allocatable, tuple(warnings))
 
 
@@ -83,10 +94,15 @@ def _pids() -> int:
 
 
 def _number(path: str) -> int:
+    text = _text(path).strip()
+    return int(text) if text.isdigit() else 0
+
+
+def _text(path: str) -> str:
     try:
-        return int(Path(path).read_text("ascii"))
-    except (OSError, ValueError):
-        return 0
+        return Path(path).read_text("ascii")
+    except OSError:
+        return ""
 
 
 def read_usage(settings: Settings) -> NodeUsage:
@@ -95,5 +111,6 @@ def read_usage(settings: Settings) -> NodeUsage:
         cpu_percent=psutil.cpu_percent(interval=None),
         memory_used=(memory := psutil.virtual_memory()).total - memory.available,
         disk_used=psutil.disk_usage(str(settings.state)).used,
-        load_1m=os.getloadavg()[0],
+        load_1m=(load := os.getloadavg()[0]),
+        cpu_pressure=pressure_of(_text("/proc/pressure/cpu"), load, os.cpu_count() or 1),
     )

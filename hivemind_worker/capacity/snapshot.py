@@ -6,6 +6,7 @@ import psutil
 import structlog
 
 from hivemind_worker.capacity.confines import read_confines
+from hivemind_worker.capacity.elastic import Elastic
 from hivemind_worker.capacity.gpu import GpuMonitor
 from hivemind_worker.capacity.host import Capacity, lend, machine_amount, read_usage
 from hivemind_worker.domain.node import Node, NodeState
@@ -25,13 +26,19 @@ class Snapshot:
     def __init__(self, settings: Settings, gpus: GpuMonitor) -> None:
         self._settings = settings
         self._gpus = gpus
+        self._elastic = Elastic()
         self._disk = psutil.disk_usage(str(settings.state))
         for warning in self._capacity(len(gpus.reading().gpus)).warnings:
             log.warning(warning)
 
     def take(self, trouble: str = "") -> Node:
         """The node as it is now; `trouble`: why it admits nothing."""
-        reading = self._gpus.reading()
+        reading, usage = self._gpus.reading(), read_usage(self._settings)
+        self._elastic = self._elastic.after(
+            use=usage.cpu_percent,
+            pressure=usage.cpu_pressure,
+            ceiling=max(self._settings.cpu_overcommit_max, self._settings.cpu_reclaim_max),
+        )
         capacity = self._capacity(sum(1 for gpu in reading.gpus if not gpu.trouble))
         return Node(
             node=self._settings.node_id,
@@ -41,7 +48,8 @@ class Snapshot:
             allocatable=capacity.allocatable,
             gpus=reading.gpus,
             gpu_trouble=reading.trouble,
-            usage=read_usage(self._settings),
+            cpu_factor=self._elastic.factor,
+            usage=usage,
             version=__version__,
             trouble=trouble,
         )
@@ -49,4 +57,4 @@ class Snapshot:
     def _capacity(self, gpus: int) -> Capacity:
         machine = machine_amount(self._settings, read_confines(), gpus=gpus, disk=self._disk.total)
         # What the file system keeps for root is in use as far as we are concerned.
-        return lend(machine, self._settings, disk_used=self._disk.total - self._disk.free)
+        return lend(machine, self._settings, disk_used=self._disk.total - self._disk.free, factor=self._elastic.factor)

@@ -7,8 +7,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from hivemind_worker.domain.errors import InvalidField, NotFound
 from hivemind_worker.domain.job import iso
-from hivemind_worker.domain.resources import Amount, Request
+from hivemind_worker.domain.resources import Amount, Request, describe
 
 
 class NodeState(StrEnum):
@@ -52,6 +53,32 @@ class Gpu(BaseModel):
         return not self.trouble and not self.cordoned
 
 
+class NodeCaps(BaseModel):
+    """What an operator lets a node lend at most, set while it runs. None: as much as its settings say."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    millicores: int | None = None
+    memory: int | None = None
+    gpus: int | None = None
+    slots: int | None = None
+
+    def within(self, amount: Amount) -> Amount:
+        """The amount with nothing above a cap. Idle cores are cores too."""
+        caps = {name: cap for name, cap in self.model_dump().items() if cap is not None}
+        if self.millicores is not None:
+            caps["spare"] = self.millicores
+        return amount.within(amount.model_copy(update=caps))
+
+    def warnings(self, capacity: Amount) -> tuple[str, ...]:
+        """One line for each cap that is above what there is."""
+        return tuple(
+            f"the cap of {describe(name, cap)} is more than the node has: {describe(name, getattr(capacity, name))}"
+            for name, cap in self.model_dump().items()
+            if cap is not None and cap > getattr(capacity, name)
+        )
+
+
 class NodeUsage(BaseModel):
     """What the machine as a whole uses now, jobs or not."""
 
@@ -61,6 +88,8 @@ class NodeUsage(BaseModel):
     memory_used: int = 0
     disk_used: int = 0
     load_1m: float = 0.0
+    #: per cent of the last ten seconds in which some task waited for a core
+    cpu_pressure: float = 0.0
 
 
 class Node(BaseModel):
@@ -76,6 +105,12 @@ class Node(BaseModel):
     gpus: tuple[Gpu, ...] = ()
     #: why devices that are there cannot be lent: a driver that does not answer; '' when all is well
     gpu_trouble: str = ""
+    #: what an operator set while it ran; `allocatable` is within it
+    caps: NodeCaps = Field(default_factory=NodeCaps)
+    #: how much of every core is lent: 1 is all of it, more lends what is idle
+    cpu_factor: float = 1.0
+    #: how fast one core is; 100 is the machine that docs/capacity.md names; 0: not measured yet
+    cpu_score: float = 0.0
     usage: NodeUsage = Field(default_factory=NodeUsage)
     heartbeat: int = 0
     workers: tuple[str, ...] = ()
@@ -95,6 +130,8 @@ class Reservation(BaseModel):
     memory: int
     disk: int
     pids: int
+    #: runs on idle cores
+    reclaimable: bool = False
     gpus: tuple[str, ...] = ()
     #: bytes held on each of `gpus`; 0: all of each
     gpu_memory: int = 0
@@ -115,6 +152,7 @@ class Reservation(BaseModel):
             memory=request.memory,
             disk=request.disk,
             pids=request.pids,
+            reclaimable=request.reclaimable,
             gpus=gpus,
             gpu_memory=request.gpu_memory if gpus else 0,
             owner=owner,
@@ -126,7 +164,13 @@ class Reservation(BaseModel):
         """What the row takes of the node. `gpus` are whole devices; shares are bytes on each (admission/devices.py)."""
         whole = 0 if self.gpu_memory else len(self.gpus)
         return Amount(
-            millicores=self.millicores, memory=self.memory, gpus=whole, disk=self.disk, pids=self.pids, slots=1
+            millicores=0 if self.reclaimable else self.millicores,
+            spare=self.millicores,
+            memory=self.memory,
+            gpus=whole,
+            disk=self.disk,
+            pids=self.pids,
+            slots=1,
         )
 
 
@@ -147,6 +191,7 @@ def amount_view(amount: Amount) -> dict[str, Any]:
         "disk": amount.disk,
         "pids": amount.pids,
         "slots": amount.slots,
+        "spare_cpu": amount.spare / 1000,
     }
 
 
@@ -167,8 +212,35 @@ def node_view(node: Node, rows: list[Reservation], waiting: int) -> dict[str, An
         "version": node.version,
         "trouble": node.trouble,
         "gpu_trouble": node.gpu_trouble,
+        "caps": caps_view(node.caps),
+        "warnings": list(node.caps.warnings(node.capacity)),
+        "cpu_factor": node.cpu_factor,
+        "cpu_score": node.cpu_score,
         "gpus": [gpu_view(gpu, rows) for gpu in node.gpus],
     }
+
+
+def caps_view(caps: NodeCaps) -> dict[str, Any]:
+    """Caps as the outside sees them: cores as a float, None where there is none."""
+    cores = None if caps.millicores is None else caps.millicores / 1000
+    return {"max_cpu": cores, "max_memory": caps.memory, "max_gpus": caps.gpus, "max_tasks": caps.slots}
+
+
+def find_gpus(node: Node, wanted: str) -> tuple[str, ...]:
+    """The devices that a person means: by UUID or its beginning, or by number; the number or UUID of a divided device
+    means all its instances. Raises NotFound, InvalidField."""
+    if wanted.isascii() and wanted.isdigit():
+        found = [gpu for gpu in node.gpus if gpu.index == int(wanted)]
+    else:
+        found = [gpu for gpu in node.gpus if wanted in (gpu.uuid, gpu.parent)]
+        if not found and len(wanted) >= 4:
+            found = [gpu for gpu in node.gpus if gpu.uuid.startswith(wanted)]
+            if len(found) > 1:
+                raise InvalidField("gpu", f"{wanted} is the beginning of {len(found)} devices; write more of it")
+    if not found:
+        there = ", ".join(f"{gpu.index} ({gpu.uuid})" for gpu in node.gpus) or "none"
+        raise NotFound(f"node {node.node} has no GPU {wanted[:80]!r}; it has {there}")
+    return tuple(gpu.uuid for gpu in found)
 
 
 def gpu_view(gpu: Gpu, rows: list[Reservation]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import math
 import re
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -56,7 +56,7 @@ Finite = Annotated[float, AfterValidator(_finite)]
 
 
 class Request(BaseModel):
-    """What one job asks for; the container's caps are the same numbers."""
+    """What one job asks for; the container's caps are the same numbers, but for cores, whose cap may be higher."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -66,12 +66,24 @@ class Request(BaseModel):
     gpu_memory: Annotated[int, Field(ge=0, le=MAX_BYTES, description="bytes on each device")] = 0
     disk: Annotated[int, Field(description="bytes in the workspace")]
     pids: Annotated[int, Field(ge=1, le=MAX_PIDS)]
+    cpu_limit: Annotated[Finite | None, Field(description="cores at most; not given: as many as cpu")] = None
+    reclaimable: Annotated[bool, Field(description="runs on cores that others leave idle, and may be slowed")] = False
 
     @field_validator("cpu")
     @classmethod
     def _cpu(cls, value: float) -> float:
         if not 0.01 <= value <= MAX_CPU:
             raise ValueError(f"must be between 0.01 and {MAX_CPU:g} cores, not {value:g}")
+        return round(value, 3)
+
+    @field_validator("cpu_limit")
+    @classmethod
+    def _cpu_limit(cls, value: float | None, info: ValidationInfo) -> float | None:
+        asked = info.data.get("cpu")
+        if value is None or asked is None:
+            return None
+        if not asked <= value <= MAX_CPU:
+            raise ValueError(f"must be between cpu, which is {asked:g}, and {MAX_CPU:g} cores, not {value:g}")
         return round(value, 3)
 
     @field_validator("memory")
@@ -94,15 +106,25 @@ class Request(BaseModel):
         return round(self.cpu * 1000)
 
     @property
+    def limit_millicores(self) -> int:
+        """What the container may use of cores at most, in thousandths."""
+        return round((self.cpu_limit or self.cpu) * 1000)
+
+    @property
     def shape(self) -> str:
-        """One string for all requests of the same size: the name of their waiting line."""
-        return f"{self.millicores}:{self.memory}:{self.gpus}:{self.gpu_memory}:{self.disk}:{self.pids}"
+        """One string for all requests that admission counts alike: the name of their waiting line."""
+        numbers = f"{self.millicores}:{self.memory}:{self.gpus}:{self.gpu_memory}:{self.disk}:{self.pids}"
+        return f"{numbers}:r" if self.reclaimable else numbers
 
     @classmethod
     def from_shape(cls, shape: str) -> Self:
-        """The inverse of `shape`."""
-        cpu, memory, gpus, gpu_memory, disk, pids = (int(part) for part in shape.split(":"))
-        return cls(cpu=cpu / 1000, memory=memory, gpus=gpus, gpu_memory=gpu_memory, disk=disk, pids=pids)
+        """The inverse of `shape`, as far as admission counts it."""
+        numbers = shape.removesuffix(":r")
+        cpu, memory, gpus, gpu_memory, disk, pids = (int(part) for part in numbers.split(":"))
+        return cls(
+            cpu=cpu / 1000, memory=memory, gpus=gpus, gpu_memory=gpu_memory, disk=disk, pids=pids,
+            reclaimable=shape.endswith(":r"),
+        )  # fmt: skip
 
 
 class Amount(BaseModel):
@@ -116,12 +138,15 @@ class Amount(BaseModel):
     disk: int = 0
     pids: int = 0
     slots: int = 0
+    #: thousandths of cores for reclaimable jobs: what nobody has reserved, and what reservations leave idle
+    spare: int = 0
 
     @classmethod
     def of(cls, request: Request) -> Self:
         """What one job with this request takes. `gpus` are whole devices; shares of devices are not additive."""
         return cls(
-            millicores=request.millicores,
+            millicores=0 if request.reclaimable else request.millicores,
+            spare=request.millicores if request.reclaimable else 0,
             memory=request.memory,
             gpus=0 if request.gpu_memory else request.gpus,
             disk=request.disk,
@@ -165,6 +190,8 @@ def describe(name: str, amount: int) -> str:
     """'millicores', 1500 → '1.5 cores'; for messages to people."""
     if name == "millicores":
         return f"{amount / 1000:g} cores"
+    if name == "spare":
+        return f"{amount / 1000:g} idle cores"
     if name in ("memory", "disk"):
         return f"{format_size(amount)} of {name}"
     if name == "pids":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ OWNER_LABELS = (LABEL_SITE, LABEL_TASK, LABEL_ATTEMPT)
 
 #: Docker's own default for a container of one core
 SHARES_PER_CORE = 1024
-MAX_SHARES = 262_144
+MIN_SHARES, MAX_SHARES = 2, 262_144
 #: the kernel, when the whole machine runs out of memory, ends a job rather than the engine or the worker
 OOM_SCORE = 500
 SHM_BYTES = 64 * MIB
@@ -155,8 +156,8 @@ def _host_config(
 ) -> dict[str, Any]:
     request = spec.requests
     return {
-        "NanoCpus": request.millicores * 1_000_000,
-        "CpuShares": min(max(2, request.millicores * SHARES_PER_CORE // 1000), MAX_SHARES),
+        "NanoCpus": _cores(spec, settings) * 1_000_000,
+        "CpuShares": _weight(spec),
         "Memory": request.memory,
         "MemorySwap": request.memory,  # memory and swap together: no swap beyond the cap
         "OomKillDisable": False,
@@ -178,6 +179,24 @@ def _host_config(
         "LogConfig": log_config(settings.max_log_bytes),
         "DeviceRequests": _devices(gpus),
     }
+
+
+def _cores(spec: Assignment, settings: Settings) -> int:
+    """The cap on cores, in thousandths. Where the owner lends only some of the machine's, nobody goes beyond its part;
+    no container may have more than the machine has."""
+    request = spec.requests
+    limit = request.millicores if settings.max_cpu_cores is not None else request.limit_millicores
+    return min(limit, (os.cpu_count() or MAX_SHARES) * 1000)
+
+
+def _weight(spec: Assignment) -> int:
+    """Who gets how much when all want to run: by the request; a reclaimable job what nobody else wants."""
+    request = spec.requests
+    return (
+        MIN_SHARES
+        if request.reclaimable
+        else min(max(MIN_SHARES, request.millicores * SHARES_PER_CORE // 1000), MAX_SHARES)
+    )
 
 
 def _mounts(place: Place, image: ImageInfo) -> list[dict[str, Any]]:

@@ -130,7 +130,7 @@ class Stopped(Schema):
 
 
 class Amounts(Schema):
-    """Cores, bytes, devices, bytes, processes, jobs at a time."""
+    """Cores, bytes, devices, bytes, processes, jobs at a time, cores for reclaimable jobs."""
 
     cpu: float
     memory: int
@@ -138,6 +138,7 @@ class Amounts(Schema):
     disk: int
     pids: int
     slots: int
+    spare_cpu: float
 
 
 class GpuView(Gpu):
@@ -145,6 +146,15 @@ class GpuView(Gpu):
 
     held: int
     jobs: int
+
+
+class Caps(Schema):
+    """What an operator lets a node lend at most: cores, bytes, devices, jobs; null: as much as its settings say."""
+
+    max_cpu: float | None = None
+    max_memory: int | None = None
+    max_gpus: int | None = None
+    max_tasks: int | None = None
 
 
 class NodeView(Schema):
@@ -164,6 +174,10 @@ class NodeView(Schema):
     version: str
     trouble: str
     gpu_trouble: str
+    caps: Caps
+    warnings: list[str]
+    cpu_factor: float
+    cpu_score: float
     gpus: list[GpuView]
 
 

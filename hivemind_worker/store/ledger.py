@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 from uuid import uuid4
@@ -12,7 +12,7 @@ import redis
 
 from hivemind_worker.domain.errors import NotFound
 from hivemind_worker.domain.line import Candidate, Claim
-from hivemind_worker.domain.node import Gpu, Node, NodeState, NodeUsage, Reservation
+from hivemind_worker.domain.node import Gpu, Node, NodeCaps, NodeState, NodeUsage, Reservation
 from hivemind_worker.domain.resources import RESOURCES, Amount, Request
 from hivemind_worker.store.connection import Scripts, fields, named_faults, text
 from hivemind_worker.store.keys import Keys
@@ -58,6 +58,8 @@ class Ledger:
             "version": node.version,
             "trouble": node.trouble,
             "gpu_trouble": node.gpu_trouble,
+            "cpu_factor": node.cpu_factor,
+            "cpu_score": node.cpu_score,
             "heartbeat": self.now_ms(),
             **alloc,
         }
@@ -102,13 +104,23 @@ class Ledger:
         workers = {key.partition(":")[2]: int(value) for key, value in record.items() if key.startswith("worker:")}
         heartbeat = int(record.get("heartbeat", 0))
         alive = heartbeat >= fresh and any(seen >= fresh for seen in workers.values())
+        caps = NodeCaps(**{key: int(record[f"cap_{key}"]) for key in NodeCaps.model_fields if f"cap_{key}" in record})
+        gpus = tuple(
+            Gpu.model_validate(gpu | {"cordoned": f"cordon:{gpu['uuid']}" in record})
+            for gpu in json.loads(record.get("gpus", "[]"))
+        )
+        lends = Amount(**{key: int(record.get(f"alloc_{key}", 0)) for key in RESOURCES})
+        usable = sum(1 for gpu in gpus if gpu.usable)
         return Node(
             node=name,
             state=NodeState(record.get("state", "up")) if alive else NodeState.DOWN,
             capacity=Amount.model_validate_json(record.get("capacity", "{}")),
             reserve=Amount.model_validate_json(record.get("reserve", "{}")),
-            allocatable=Amount(**{key: int(record.get(f"alloc_{key}", 0)) for key in RESOURCES}),
-            gpus=tuple(Gpu.model_validate(gpu) for gpu in json.loads(record.get("gpus", "[]"))),
+            allocatable=caps.within(lends.within(lends.model_copy(update={"gpus": usable}))),
+            gpus=gpus,
+            caps=caps,
+            cpu_factor=float(record.get("cpu_factor", 1.0)),
+            cpu_score=float(record.get("cpu_score", 0.0)),
             usage=NodeUsage.model_validate_json(record.get("usage", "{}")),
             heartbeat=heartbeat,
             workers=tuple(sorted(worker for worker, seen in workers.items() if seen >= fresh)),
@@ -119,11 +131,20 @@ class Ledger:
 
     def set_state(self, name: str, state: NodeState) -> None:
         """Drain or resume. Raises NotFound."""
-        with named_faults():
-            if not self._redis.exists(self._keys.node(name)):
-                raise NotFound(f"there is no node {name}")
-            self._redis.hset(self._keys.node(name), "state", state.value)
-            self._redis.publish(self._keys.wake, "node")
+        self._configure(name, {"state": state.value})
+
+    def set_caps(self, name: str, caps: Mapping[str, int | None]) -> None:
+        """Set some of a node's caps, by their names in NodeCaps; None takes one away. Raises NotFound."""
+        self._configure(name, {f"cap_{key}": "" if cap is None else str(cap) for key, cap in caps.items()})
+
+    def cordon(self, name: str, uuids: Iterable[str], *, on: bool) -> None:
+        """Keep new jobs off these devices, or let them on again. Raises NotFound for the node."""
+        self._configure(name, {f"cordon:{uuid}": "1" if on else "" for uuid in uuids})
+
+    def _configure(self, name: str, fields_: Mapping[str, str]) -> None:
+        words = [word for pair in fields_.items() for word in pair]
+        if not self._scripts.run("configure", [self._keys.node(name)], [self._keys.wake, *words]):
+            raise NotFound(f"there is no node {name}")
 
     # --- reservations -----------------------------------------------------------------------------------
 

@@ -325,11 +325,56 @@ def test_the_guard_sums_shares_per_device(stores: Stores) -> None:
 
 
 def test_ill_and_cordoned_devices_take_nothing_whatever_a_plan_says(stores: Stores) -> None:
-    ill, cordoned = Gpu(uuid="a", name="x", memory=9, trouble="gone"), Gpu(uuid="b", name="x", memory=9, cordoned=True)
+    ill, cordoned = Gpu(uuid="a", name="x", memory=9, trouble="gone"), Gpu(uuid="b", name="x", memory=9)
     announce(stores, gpus=(ill, cordoned))
+    stores.ledger.cordon("n1", ["b"], on=True)
     stores.jobs.create_many([new_job(f"j{i}") for i in range(3)])
     claims = [Claim(f"j{i}", request().shape, row(gpus=(uuid,))) for i, uuid in enumerate(("a", "b", "unknown"))]
     assert stores.ledger.reserve("n1", "w1", claims) == ["full", "full", "full"]
+
+
+def test_a_cordon_and_a_cap_outlive_heartbeats_and_end_nothing(stores: Stores) -> None:
+    have = {"gpus": (Gpu(uuid="a", name="x", memory=9), Gpu(uuid="b", name="x", memory=9)), "millicores": 8000}
+    announce(stores, **have)
+    stores.jobs.create_many([new_job(f"j{i}") for i in range(4)])
+    assert admit(stores, "j0") == "ok"
+    stores.ledger.cordon("n1", ["a"], on=True)
+    stores.ledger.set_caps("n1", {"millicores": 2000, "memory": 2**60})
+    announce(stores, **have)
+    known = stores.ledger.node("n1")
+    assert (known.allocatable.millicores, known.allocatable.spare, known.allocatable.gpus) == (2000, 2000, 1)
+    assert known.allocatable.memory == known.capacity.memory
+    assert [gpu.cordoned for gpu in known.gpus] == [True, False]
+    assert "more than the node has" in known.caps.warnings(known.capacity)[0]
+    assert [admit(stores, f"j{i}") for i in (1, 2)] == ["ok", "full"]
+    stores.ledger.set_caps("n1", {"millicores": 1000})
+    assert set(stores.ledger.rows("n1")) == {"j0", "j1"}
+    stores.ledger.set_caps("n1", {"millicores": None})
+    stores.ledger.cordon("n1", ["a"], on=False)
+    assert stores.ledger.node("n1").allocatable.millicores == 8000
+    assert stores.ledger.node("n1").gpus[0].usable
+    assert admit(stores, "j2") == "ok"
+
+
+def test_a_node_that_is_not_there_cannot_be_changed(stores: Stores) -> None:
+    for change in (
+        lambda: stores.ledger.set_caps("n9", {"gpus": 1}),
+        lambda: stores.ledger.cordon("n9", ["a"], on=True),
+    ):
+        with pytest.raises(NotFound):
+            change()
+    assert stores.ledger.nodes() == []
+
+
+def test_reclaimable_jobs_take_idle_cores_and_keep_no_other_out(stores: Stores) -> None:
+    announce(stores, millicores=4000, spare=6000)
+    stores.jobs.create_many([new_job(f"j{i}") for i in range(9)])
+    spare, own = row(cpu=2.0, reclaimable=True), row(cpu=2.0)
+    claims = [
+        Claim(f"j{i}", request().shape, each)
+        for i, each in enumerate([spare, spare, own, spare, own, own, spare, spare])
+    ]
+    assert stores.ledger.reserve("n1", "w1", claims) == ["ok", "ok", "ok", "full", "ok", "full", "full", "full"]
 
 
 def test_no_more_devices_are_in_use_than_the_cap_says(stores: Stores) -> None:

@@ -5,18 +5,25 @@
 --       5 prefix of records, then per job: id, attempt, shape, row JSON, changes channel
 -- RETURNS per job: 'ok' | 'gone' (does not wait any more) | 'full' (no room) | 'owner' (as many of its owner's run as
 --         may) | 'closed' (the node takes nothing)
-local node = redis.call('HMGET', KEYS[1], 'state', 'alloc_millicores', 'alloc_memory', 'alloc_gpus', 'alloc_disk',
-  'alloc_slots', 'gpus', 'alloc_pids')
+local node, pairs_of_node = {}, redis.call('HGETALL', KEYS[1])
+for i = 1, #pairs_of_node, 2 do node[pairs_of_node[i]] = pairs_of_node[i + 1] end
+
+-- What the node lends of a resource, within what an operator has capped it to. Idle cores are cores too.
+local function lends(name)
+  local cap = tonumber(node['cap_' .. (name == 'spare' and 'millicores' or name)])
+  return math.min(tonumber(node['alloc_' .. name] or 0), cap or math.huge)
+end
+
 local free = {
-  millicores = tonumber(node[2] or 0), memory = tonumber(node[3] or 0), disk = tonumber(node[5] or 0),
-  slots = tonumber(node[6] or 0), pids = tonumber(node[8] or 0),
+  millicores = lends('millicores'), spare = lends('spare'), memory = lends('memory'), disk = lends('disk'),
+  slots = lends('slots'), pids = lends('pids'),
 }
 
 -- Devices that take jobs: bytes that are free, how many jobs are on each; and how many may be in use at once. A device
 -- of a row that is not among them, cordoned or ill, takes nothing more and is counted nowhere.
-local devices, unused = {}, tonumber(node[4] or 0)
-for _, gpu in ipairs(cjson.decode(node[7] or '[]')) do
-  if gpu.trouble == '' and not gpu.cordoned then
+local devices, unused = {}, lends('gpus')
+for _, gpu in ipairs(cjson.decode(node.gpus or '[]')) do
+  if gpu.trouble == '' and not node['cordon:' .. gpu.uuid] then
     local lends = math.max(0, gpu.memory - gpu.reserved)
     devices[gpu.uuid] = { lends = lends, free = lends, jobs = 0 }
   end
@@ -28,8 +35,10 @@ local function share_of(row, device)
   return share > 0 and share or device.lends, share == 0
 end
 
+-- A reclaimable job takes what is spare; any other takes cores, and leaves so much less to spare.
 local function take(row)
-  free.millicores = free.millicores - row.millicores
+  if not row.reclaimable then free.millicores = free.millicores - row.millicores end
+  free.spare = free.spare - row.millicores
   free.memory = free.memory - row.memory
   free.disk = free.disk - row.disk
   free.pids = free.pids - row.pids
@@ -59,7 +68,8 @@ end
 
 local function fits(row)
   -- What is not asked for cannot be missing, even when a cap was lowered below what is held.
-  return free.millicores >= row.millicores and free.memory >= row.memory and free.disk >= row.disk
+  local cores = row.reclaimable and free.spare or free.millicores
+  return cores >= row.millicores and free.memory >= row.memory and free.disk >= row.disk
     and free.pids >= row.pids and free.slots >= 1 and fits_devices(row)
 end
 
@@ -83,7 +93,7 @@ for i = 1, (#KEYS - 6) / 2 do
   local id, attempt, shape, row, changes = ARGV[a], tonumber(ARGV[a + 1]), ARGV[a + 2], ARGV[a + 3], ARGV[a + 4]
   local known = redis.call('HMGET', job, 'state', 'attempt', 'owner', 'version')
   local owner = known[3] or ''
-  if node[1] ~= 'up' then
+  if node.state ~= 'up' then
     answers[i] = 'closed'
   elseif known[1] ~= 'waiting' or tonumber(known[2]) + 1 ~= attempt or (tonumber(known[4]) or 0) > VERSION then
     answers[i] = 'gone'

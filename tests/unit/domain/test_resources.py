@@ -77,3 +77,20 @@ def test_amounts_read_as_a_person_says_them() -> None:
     assert describe("millicores", 1500) == "1.5 cores"
     assert describe("memory", 256 * MIB) == "256M of memory"
     assert describe("gpus", 2) == "2 GPUs"
+
+
+def test_a_limit_below_the_request_is_refused_and_one_not_given_is_the_request() -> None:
+    asked = {"cpu": 1.0, "memory": 64 * MIB, "disk": MIB, "pids": 1}
+    assert Request(**asked).limit_millicores == 1000
+    assert Request(**asked, cpu_limit=2.5).limit_millicores == 2500
+    for bad in (0.5, 10**6, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="cpu_limit"):
+            Request(**asked, cpu_limit=bad)
+
+
+def test_jobs_on_idle_cores_stand_in_a_line_of_their_own() -> None:
+    asked = {"cpu": 1.0, "memory": 64 * MIB, "disk": MIB, "pids": 1}
+    spare = Request(**asked, reclaimable=True)
+    assert spare.shape != Request(**asked).shape
+    assert Request.from_shape(spare.shape) == spare
+    assert (Amount.of(spare).millicores, Amount.of(spare).spare) == (0, 1000)

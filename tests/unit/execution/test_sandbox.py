@@ -130,3 +130,28 @@ def test_an_attempts_container_is_known_by_its_labels() -> None:
     assert IDENTITY.owns(Found("1", "hm-t1-2", "running", {**IDENTITY.labels, "hivemind.node": "renamed"}))
     assert not IDENTITY.owns(Found("1", "hm-t1-2", "running", {**IDENTITY.labels, "hivemind.site": "other"}))
     assert not IDENTITY.owns(Found("1", "hm-t1-2", "running", {}))
+
+
+def host(settings: Settings, **asked: object) -> dict[str, Any]:
+    made = body(settings, job(requests={"memory": 64 * MIB, "disk": MIB, "pids": 32, **asked}))["HostConfig"]
+    assert isinstance(made, dict)
+    return made
+
+
+def test_the_cap_on_cores_is_the_limit_and_the_weight_is_the_request(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    assert (host(settings, cpu=0.5)["NanoCpus"], host(settings, cpu=0.5)["CpuShares"]) == (5 * 10**8, 512)
+    burst = host(settings, cpu=0.5, cpu_limit=3.0)
+    assert (burst["NanoCpus"], burst["CpuShares"]) == (3 * 10**9, 512)
+    assert host(settings, cpu=0.5, cpu_limit=64.0)["NanoCpus"] == 4 * 10**9
+
+
+def test_where_the_owner_lends_some_cores_only_nobody_goes_beyond_its_request(settings: Settings) -> None:
+    capped = settings.model_copy(update={"max_cpu_cores": 1.0})
+    assert host(capped, cpu=0.5, cpu_limit=1.0)["NanoCpus"] == 5 * 10**8
+
+
+def test_a_reclaimable_job_weighs_as_little_as_the_kernel_allows(settings: Settings) -> None:
+    assert host(settings, cpu=1.0, reclaimable=True)["CpuShares"] == 2

@@ -62,7 +62,7 @@ def test_sums_over_nodes_weigh_cpu_by_cores_and_never_show_less_than_nothing_fre
 
 
 def test_a_site_without_nodes_sums_to_nothing() -> None:
-    assert summed([])["free"] == {"cpu": 0, "memory": 0, "gpus": 0, "disk": 0, "pids": 0, "slots": 0}
+    assert summed([])["free"] == {"cpu": 0, "memory": 0, "gpus": 0, "disk": 0, "pids": 0, "slots": 0, "spare_cpu": 0}
 
 
 @pytest.mark.parametrize(

@@ -10,32 +10,36 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class NodeResources(_message.Message):
-    __slots__ = ("cpu", "memory", "gpus", "disk", "slots", "pids")
+    __slots__ = ("cpu", "memory", "gpus", "disk", "slots", "pids", "spare_cpu")
     CPU_FIELD_NUMBER: _ClassVar[int]
     MEMORY_FIELD_NUMBER: _ClassVar[int]
     GPUS_FIELD_NUMBER: _ClassVar[int]
     DISK_FIELD_NUMBER: _ClassVar[int]
     SLOTS_FIELD_NUMBER: _ClassVar[int]
     PIDS_FIELD_NUMBER: _ClassVar[int]
+    SPARE_CPU_FIELD_NUMBER: _ClassVar[int]
     cpu: float
     memory: int
     gpus: int
     disk: int
     slots: int
     pids: int
-    def __init__(self, cpu: _Optional[float] = ..., memory: _Optional[int] = ..., gpus: _Optional[int] = ..., disk: _Optional[int] = ..., slots: _Optional[int] = ..., pids: _Optional[int] = ...) -> None: ...
+    spare_cpu: float
+    def __init__(self, cpu: _Optional[float] = ..., memory: _Optional[int] = ..., gpus: _Optional[int] = ..., disk: _Optional[int] = ..., slots: _Optional[int] = ..., pids: _Optional[int] = ..., spare_cpu: _Optional[float] = ...) -> None: ...
 
 class NodeUsage(_message.Message):
-    __slots__ = ("cpu_percent", "memory_used", "disk_used", "load_1m")
+    __slots__ = ("cpu_percent", "memory_used", "disk_used", "load_1m", "cpu_pressure")
     CPU_PERCENT_FIELD_NUMBER: _ClassVar[int]
     MEMORY_USED_FIELD_NUMBER: _ClassVar[int]
     DISK_USED_FIELD_NUMBER: _ClassVar[int]
     LOAD_1M_FIELD_NUMBER: _ClassVar[int]
+    CPU_PRESSURE_FIELD_NUMBER: _ClassVar[int]
     cpu_percent: float
     memory_used: int
     disk_used: int
     load_1m: float
-    def __init__(self, cpu_percent: _Optional[float] = ..., memory_used: _Optional[int] = ..., disk_used: _Optional[int] = ..., load_1m: _Optional[float] = ...) -> None: ...
+    cpu_pressure: float
+    def __init__(self, cpu_percent: _Optional[float] = ..., memory_used: _Optional[int] = ..., disk_used: _Optional[int] = ..., load_1m: _Optional[float] = ..., cpu_pressure: _Optional[float] = ...) -> None: ...
 
 class Gpu(_message.Message):
     __slots__ = ("uuid", "name", "memory", "reserved", "index", "parent", "trouble", "cordoned", "held", "jobs")
@@ -61,8 +65,20 @@ class Gpu(_message.Message):
     jobs: int
     def __init__(self, uuid: _Optional[str] = ..., name: _Optional[str] = ..., memory: _Optional[int] = ..., reserved: _Optional[int] = ..., index: _Optional[int] = ..., parent: _Optional[str] = ..., trouble: _Optional[str] = ..., cordoned: _Optional[bool] = ..., held: _Optional[int] = ..., jobs: _Optional[int] = ...) -> None: ...
 
+class NodeCaps(_message.Message):
+    __slots__ = ("max_cpu", "max_memory", "max_gpus", "max_tasks")
+    MAX_CPU_FIELD_NUMBER: _ClassVar[int]
+    MAX_MEMORY_FIELD_NUMBER: _ClassVar[int]
+    MAX_GPUS_FIELD_NUMBER: _ClassVar[int]
+    MAX_TASKS_FIELD_NUMBER: _ClassVar[int]
+    max_cpu: float
+    max_memory: int
+    max_gpus: int
+    max_tasks: int
+    def __init__(self, max_cpu: _Optional[float] = ..., max_memory: _Optional[int] = ..., max_gpus: _Optional[int] = ..., max_tasks: _Optional[int] = ...) -> None: ...
+
 class Node(_message.Message):
-    __slots__ = ("node", "state", "capacity", "reserved_for_system", "allocatable", "reserved", "usage", "running", "waiting", "heartbeat", "workers", "version", "gpus", "trouble", "gpu_trouble")
+    __slots__ = ("node", "state", "capacity", "reserved_for_system", "allocatable", "reserved", "usage", "running", "waiting", "heartbeat", "workers", "version", "gpus", "trouble", "caps", "warnings", "cpu_factor", "cpu_score", "gpu_trouble")
     NODE_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     CAPACITY_FIELD_NUMBER: _ClassVar[int]
@@ -77,6 +93,10 @@ class Node(_message.Message):
     VERSION_FIELD_NUMBER: _ClassVar[int]
     GPUS_FIELD_NUMBER: _ClassVar[int]
     TROUBLE_FIELD_NUMBER: _ClassVar[int]
+    CAPS_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    CPU_FACTOR_FIELD_NUMBER: _ClassVar[int]
+    CPU_SCORE_FIELD_NUMBER: _ClassVar[int]
     GPU_TROUBLE_FIELD_NUMBER: _ClassVar[int]
     node: str
     state: str
@@ -92,8 +112,12 @@ class Node(_message.Message):
     version: str
     gpus: _containers.RepeatedCompositeFieldContainer[Gpu]
     trouble: str
+    caps: NodeCaps
+    warnings: _containers.RepeatedScalarFieldContainer[str]
+    cpu_factor: float
+    cpu_score: float
     gpu_trouble: str
-    def __init__(self, node: _Optional[str] = ..., state: _Optional[str] = ..., capacity: _Optional[_Union[NodeResources, _Mapping]] = ..., reserved_for_system: _Optional[_Union[NodeResources, _Mapping]] = ..., allocatable: _Optional[_Union[NodeResources, _Mapping]] = ..., reserved: _Optional[_Union[NodeResources, _Mapping]] = ..., usage: _Optional[_Union[NodeUsage, _Mapping]] = ..., running: _Optional[int] = ..., waiting: _Optional[int] = ..., heartbeat: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., workers: _Optional[_Iterable[str]] = ..., version: _Optional[str] = ..., gpus: _Optional[_Iterable[_Union[Gpu, _Mapping]]] = ..., trouble: _Optional[str] = ..., gpu_trouble: _Optional[str] = ...) -> None: ...
+    def __init__(self, node: _Optional[str] = ..., state: _Optional[str] = ..., capacity: _Optional[_Union[NodeResources, _Mapping]] = ..., reserved_for_system: _Optional[_Union[NodeResources, _Mapping]] = ..., allocatable: _Optional[_Union[NodeResources, _Mapping]] = ..., reserved: _Optional[_Union[NodeResources, _Mapping]] = ..., usage: _Optional[_Union[NodeUsage, _Mapping]] = ..., running: _Optional[int] = ..., waiting: _Optional[int] = ..., heartbeat: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., workers: _Optional[_Iterable[str]] = ..., version: _Optional[str] = ..., gpus: _Optional[_Iterable[_Union[Gpu, _Mapping]]] = ..., trouble: _Optional[str] = ..., caps: _Optional[_Union[NodeCaps, _Mapping]] = ..., warnings: _Optional[_Iterable[str]] = ..., cpu_factor: _Optional[float] = ..., cpu_score: _Optional[float] = ..., gpu_trouble: _Optional[str] = ...) -> None: ...
 
 class GetNodeRequest(_message.Message):
     __slots__ = ("node",)
@@ -112,6 +136,24 @@ class DrainRequest(_message.Message):
     NODE_FIELD_NUMBER: _ClassVar[int]
     node: str
     def __init__(self, node: _Optional[str] = ...) -> None: ...
+
+class SetNodeRequest(_message.Message):
+    __slots__ = ("node", "caps", "clear")
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    CAPS_FIELD_NUMBER: _ClassVar[int]
+    CLEAR_FIELD_NUMBER: _ClassVar[int]
+    node: str
+    caps: NodeCaps
+    clear: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, node: _Optional[str] = ..., caps: _Optional[_Union[NodeCaps, _Mapping]] = ..., clear: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class GpuRequest(_message.Message):
+    __slots__ = ("node", "gpu")
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    GPU_FIELD_NUMBER: _ClassVar[int]
+    node: str
+    gpu: str
+    def __init__(self, node: _Optional[str] = ..., gpu: _Optional[str] = ...) -> None: ...
 
 class ResumeRequest(_message.Message):
     __slots__ = ("node",)

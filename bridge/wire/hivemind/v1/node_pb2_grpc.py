@@ -49,6 +49,21 @@ class NodeControlServiceStub:
                 request_serializer=hivemind_dot_v1_dot_node__pb2.ResumeRequest.SerializeToString,
                 response_deserializer=hivemind_dot_v1_dot_node__pb2.Node.FromString,
                 _registered_method=True)
+        self.SetNode = channel.unary_unary(
+                '/hivemind.v1.NodeControlService/SetNode',
+                request_serializer=hivemind_dot_v1_dot_node__pb2.SetNodeRequest.SerializeToString,
+                response_deserializer=hivemind_dot_v1_dot_node__pb2.Node.FromString,
+                _registered_method=True)
+        self.CordonGpu = channel.unary_unary(
+                '/hivemind.v1.NodeControlService/CordonGpu',
+                request_serializer=hivemind_dot_v1_dot_node__pb2.GpuRequest.SerializeToString,
+                response_deserializer=hivemind_dot_v1_dot_node__pb2.Node.FromString,
+                _registered_method=True)
+        self.UncordonGpu = channel.unary_unary(
+                '/hivemind.v1.NodeControlService/UncordonGpu',
+                request_serializer=hivemind_dot_v1_dot_node__pb2.GpuRequest.SerializeToString,
+                response_deserializer=hivemind_dot_v1_dot_node__pb2.Node.FromString,
+                _registered_method=True)
 
 
 class NodeControlServiceServicer:
@@ -74,6 +89,26 @@ class NodeControlServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetNode(self, request, context):
+        """Changes caps while the node runs. What runs goes on; a lower cap only admits less. Survives restarts.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CordonGpu(self, request, context):
+        """Keeps new jobs off a device; what runs on it goes on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UncordonGpu(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_NodeControlServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -90,6 +125,21 @@ def add_NodeControlServiceServicer_to_server(servicer, server):
             'Resume': grpc.unary_unary_rpc_method_handler(
                     servicer.Resume,
                     request_deserializer=hivemind_dot_v1_dot_node__pb2.ResumeRequest.FromString,
+                    response_serializer=hivemind_dot_v1_dot_node__pb2.Node.SerializeToString,
+            ),
+            'SetNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetNode,
+                    request_deserializer=hivemind_dot_v1_dot_node__pb2.SetNodeRequest.FromString,
+                    response_serializer=hivemind_dot_v1_dot_node__pb2.Node.SerializeToString,
+            ),
+            'CordonGpu': grpc.unary_unary_rpc_method_handler(
+                    servicer.CordonGpu,
+                    request_deserializer=hivemind_dot_v1_dot_node__pb2.GpuRequest.FromString,
+                    response_serializer=hivemind_dot_v1_dot_node__pb2.Node.SerializeToString,
+            ),
+            'UncordonGpu': grpc.unary_unary_rpc_method_handler(
+                    servicer.UncordonGpu,
+                    request_deserializer=hivemind_dot_v1_dot_node__pb2.GpuRequest.FromString,
                     response_serializer=hivemind_dot_v1_dot_node__pb2.Node.SerializeToString,
             ),
     }
@@ -173,6 +223,87 @@ class NodeControlService:
             target,
             '/hivemind.v1.NodeControlService/Resume',
             hivemind_dot_v1_dot_node__pb2.ResumeRequest.SerializeToString,
+            hivemind_dot_v1_dot_node__pb2.Node.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hivemind.v1.NodeControlService/SetNode',
+            hivemind_dot_v1_dot_node__pb2.SetNodeRequest.SerializeToString,
+            hivemind_dot_v1_dot_node__pb2.Node.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CordonGpu(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hivemind.v1.NodeControlService/CordonGpu',
+            hivemind_dot_v1_dot_node__pb2.GpuRequest.SerializeToString,
+            hivemind_dot_v1_dot_node__pb2.Node.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UncordonGpu(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hivemind.v1.NodeControlService/UncordonGpu',
+            hivemind_dot_v1_dot_node__pb2.GpuRequest.SerializeToString,
             hivemind_dot_v1_dot_node__pb2.Node.FromString,
             options,
             channel_credentials,

@@ -11,20 +11,24 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Resources(_message.Message):
-    __slots__ = ("cpu", "memory", "gpus", "gpu_memory", "disk", "pids")
+    __slots__ = ("cpu", "memory", "gpus", "gpu_memory", "disk", "pids", "cpu_limit", "reclaimable")
     CPU_FIELD_NUMBER: _ClassVar[int]
     MEMORY_FIELD_NUMBER: _ClassVar[int]
     GPUS_FIELD_NUMBER: _ClassVar[int]
     GPU_MEMORY_FIELD_NUMBER: _ClassVar[int]
     DISK_FIELD_NUMBER: _ClassVar[int]
     PIDS_FIELD_NUMBER: _ClassVar[int]
+    CPU_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    RECLAIMABLE_FIELD_NUMBER: _ClassVar[int]
     cpu: float
     memory: int
     gpus: int
     gpu_memory: int
     disk: int
     pids: int
-    def __init__(self, cpu: _Optional[float] = ..., memory: _Optional[int] = ..., gpus: _Optional[int] = ..., gpu_memory: _Optional[int] = ..., disk: _Optional[int] = ..., pids: _Optional[int] = ...) -> None: ...
+    cpu_limit: float
+    reclaimable: bool
+    def __init__(self, cpu: _Optional[float] = ..., memory: _Optional[int] = ..., gpus: _Optional[int] = ..., gpu_memory: _Optional[int] = ..., disk: _Optional[int] = ..., pids: _Optional[int] = ..., cpu_limit: _Optional[float] = ..., reclaimable: _Optional[bool] = ...) -> None: ...
 
 class Assignment(_message.Message):
     __slots__ = ("task_id", "image", "command", "bundle_sha256", "env", "secrets", "requests", "timeout_seconds", "priority", "network", "retries", "owner")
