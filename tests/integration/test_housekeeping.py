@@ -1,0 +1,105 @@
+"""A worker's housekeeping on a real node: what nobody stands behind goes by itself, whoever left it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hivemind_worker.bootstrap import Stores
+from hivemind_worker.domain.job import State
+from hivemind_worker.execution.engine import Engine
+from hivemind_worker.settings import Settings
+from tests.builders import new_job, request
+from tests.processes import REPOSITORY, eventually, until, worker
+
+from .execution_kit import BUSYBOX, Proxy
+
+#: takes a staging directory, puts a file into it and dies of SIGKILL
+DIE = """
+import os, signal, sys
+from pathlib import Path
+from hivemind_worker.store.staging import Staging
+(Staging(Path(sys.argv[1])).folder / "artifact-1").write_bytes(b"half")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture
+def engine(settings: Settings) -> Engine:
+    """The machine's."""
+    return Engine(settings)
+
+
+@pytest.fixture
+def proxy(tmp_path: Path) -> Iterator[Proxy]:
+    made = Proxy(tmp_path / "p.sock")
+    made.mend()
+    yield made
+    made.cut()
+
+
+def left_behind(
+    engine: Engine, stores: Stores, task_id: str, attempt: str, *, site: str = "", start: bool = True
+) -> str:
+    """A container of this node's, as a killed worker or a fenced attempt leaves it; its id."""
+    labels = {
+        "hivemind.site": site or stores.ledger.site_id(),
+        "hivemind.node": "n1",
+        "hivemind.task_id": task_id,
+        "hivemind.attempt": attempt,
+    }
+    body = {"Image": BUSYBOX, "Cmd": ["sleep", "600"], "Labels": labels, "HostConfig": {"NetworkMode": "none"}}
+    made = engine.create(f"hm-{stores.ledger.site_id()[:8]}-{task_id}-{attempt}", body)
+    if start:
+        engine.start(made)
+    return made
+
+
+def test_containers_workspaces_and_files_that_nobody_stands_behind_go_and_the_rest_stays(
+    settings: Settings, stores: Stores, engine: Engine, tmp_path: Path
+) -> None:
+    with worker(settings, stores, tmp_path / "worker.log"):
+        script = "until [ -e go ]; do sleep 0.1; done"
+        small = request(cpu=0.1)
+        stores.jobs.create(new_job("lives", image=BUSYBOX, command=("sh", "-c", script), requests=small))
+        until(stores, "lives", State.RUNNING)
+        foreign = left_behind(engine, stores, "ghost", "9", site="another-site")
+        try:
+            orphans = [
+                left_behind(engine, stores, "ghost", "1"),
+                left_behind(engine, stores, "ghost", "2", start=False),
+                left_behind(engine, stores, "lives", "7"),
+            ]
+            orphaned = settings.state / "workspaces" / "ghost-3"
+            (orphaned / "work" / "deep").mkdir(parents=True)
+            subprocess.run([sys.executable, "-c", DIE, str(settings.state / "tmp")], cwd=REPOSITORY, check=False)
+            eventually(lambda: all(engine.inspect(one) is None for one in orphans))
+            eventually(lambda: not orphaned.exists())
+            eventually(lambda: not list((settings.state / "tmp").glob("*/artifact-1")))
+            assert engine.inspect(foreign) is not None
+            (settings.state / "workspaces" / "lives-1" / "work" / "go").touch()
+            job = until(stores, "lives")
+            assert (job.state, job.attempt) == (State.COMPLETED, 1)
+        finally:
+            engine.remove(foreign)
+
+
+def test_what_was_left_while_the_engine_was_away_goes_once_it_is_back(
+    settings: Settings, stores: Stores, engine: Engine, proxy: Proxy, tmp_path: Path
+) -> None:
+    proxy.cut()
+    with worker(settings, stores, tmp_path / "worker.log", HIVEMIND_DOCKER_HOST=proxy.url):
+        orphan = left_behind(engine, stores, "ghost", "1")
+        orphaned = settings.state / "workspaces" / "ghost-1"
+        orphaned.mkdir(parents=True)
+        heard = stores.ledger.node("n1").heartbeat
+        eventually(lambda: stores.ledger.node("n1").heartbeat != heard)
+        assert engine.inspect(orphan) is not None
+        assert orphaned.exists()
+        proxy.mend()
+        eventually(lambda: engine.inspect(orphan) is None)
+        eventually(lambda: not orphaned.exists())
