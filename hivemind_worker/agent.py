@@ -14,6 +14,7 @@ from hivemind_worker.admission.healer import Healer
 from hivemind_worker.admission.hinter import Hinter
 from hivemind_worker.admission.intake import Intake
 from hivemind_worker.admission.running import Running
+from hivemind_worker.admission.sweep import Sweep
 from hivemind_worker.bootstrap import Stores, open_stores
 from hivemind_worker.capacity.gpu import GpuMonitor
 from hivemind_worker.capacity.snapshot import Snapshot
@@ -119,6 +120,8 @@ def build_agent(
         healer=Healer(
             jobs=stores.jobs,
             ledger=stores.ledger,
+            audit=stores.audit,
+            sweep=Sweep(stores.audit, worker=worker, beat=settings.beat),
             running=running,
             hinter=hinter,
             node=node,

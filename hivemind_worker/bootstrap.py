@@ -8,6 +8,7 @@ import redis
 
 from hivemind_worker.domain.limits import OwnerLimits
 from hivemind_worker.settings import Settings
+from hivemind_worker.store.audit import Audit
 from hivemind_worker.store.blobs import BlobStore
 from hivemind_worker.store.catalogue import Catalogue
 from hivemind_worker.store.connection import connect
@@ -28,6 +29,7 @@ class Stores:
     redis: redis.Redis
     keys: Keys
     jobs: JobStore
+    audit: Audit
     ledger: Ledger
     events: Events
     logs: LogStore
@@ -56,6 +58,7 @@ def open_stores(settings: Settings) -> Stores:
         rate=settings.owner_rate,
         burst=settings.owner_burst,
     )
+    kept, unrecorded = max(1, int(settings.retention)), settings.history_patience if settings.history else 0.0
     jobs = JobStore(
         client,
         keys,
@@ -63,7 +66,7 @@ def open_stores(settings: Settings) -> Stores:
         ageing=settings.ageing,
         max_waiting=settings.max_waiting,
         retention=settings.retention,
-        unrecorded=settings.history_patience if settings.history else 0.0,
+        unrecorded=unrecorded,
         limits=limits,
     )
     artifacts = BlobStore((blobs / "artifacts").as_uri(), staging.folder)
@@ -72,6 +75,7 @@ def open_stores(settings: Settings) -> Stores:
         redis=client,
         keys=keys,
         jobs=jobs,
+        audit=Audit(client, keys, log_retention=kept, record_retention=kept + int(unrecorded)),
         ledger=Ledger(client, keys, heartbeat_timeout=settings.heartbeat_timeout, max_running_per_owner=limits.running),
         events=Events(client, keys),
         logs=LogStore(client, keys),

@@ -11,8 +11,10 @@ import structlog
 from hivemind_worker.admission.hinter import Hinter
 from hivemind_worker.admission.recovery import Absences
 from hivemind_worker.admission.running import Running
+from hivemind_worker.admission.sweep import Sweep, report
 from hivemind_worker.domain.fence import standing
 from hivemind_worker.domain.node import Reservation
+from hivemind_worker.store.audit import Audit
 from hivemind_worker.store.jobs import JobStore
 from hivemind_worker.store.ledger import Ledger
 
@@ -27,6 +29,8 @@ class Healer:
         *,
         jobs: JobStore,
         ledger: Ledger,
+        audit: Audit,
+        sweep: Sweep,
         running: Running[Any],
         hinter: Hinter,
         node: str,
@@ -34,12 +38,14 @@ class Healer:
         deaf: Callable[[], None],
     ) -> None:
         self._jobs, self._ledger, self._running, self._hinter = jobs, ledger, running, hinter
+        self._audit, self._sweep = audit, sweep
         self._node, self._worker, self._deaf = node, worker, deaf
         self._absences = Absences()
 
     def heal(self) -> None:
         """One round. The one rule of recovery: a row of mine whose job I do not run gets its hint again."""
         self._ledger.promote()
+        report(self._audit.rows(self._node))
         rows = self._ledger.rows(self._node)
         self._adopt(rows)
         self._fence(rows)
@@ -51,6 +57,7 @@ class Healer:
             self._hinter.hint(task_id, mine[task_id])
         if book.unanswered(time.monotonic()):
             self._deaf()
+        self._sweep.step()
 
     def redis_was_away(self) -> None:
         """Nothing that was not seen meanwhile counts as missing."""

@@ -175,8 +175,12 @@ class JobStore(AttemptSteps):
             pipe = self._redis.pipeline(transaction=False)
             for task_id in task_ids:
                 pipe.hget(self._keys.job(task_id), "stop_grace")
-            replies = pipe.execute()
-        return {i: float(reply) for i, reply in zip(task_ids, replies, strict=True) if reply is not None}
+            replies = pipe.execute(raise_on_error=False)
+        return {
+            i: float(reply)
+            for i, reply in zip(task_ids, replies, strict=True)
+            if isinstance(reply, bytes) and reply.replace(b".", b"", 1).isdigit()
+        }
 
     def list(
         self,

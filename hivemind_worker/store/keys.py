@@ -96,6 +96,35 @@ class Keys:
         """Hash: task_id → row. What is reserved is the sum of these."""
         return self._key("reservations", node)
 
+    @property
+    def sweeper(self) -> str:
+        """String with an expiry: the worker that sweeps the site's records now."""
+        return self._key("sweeper")
+
+    @property
+    def quarantine(self) -> str:
+        """Sorted set: names of what was put aside because it could not be read, by when."""
+        return self._key("quarantine")
+
+    @property
+    def quarantined_rows(self) -> str:
+        """Hash: `node/task_id` → rows that could not be read."""
+        return self._key("quarantine", "rows")
+
+    @property
+    def quarantined_chunks(self) -> str:
+        """Hash: `task_id/number` → log chunks that could not be read."""
+        return self._key("quarantine", "chunks")
+
+    @property
+    def prefix(self) -> str:
+        """What every key begins with."""
+        return self._key("")
+
+    def aside(self, key: str) -> str:
+        """Where a damaged key is kept."""
+        return self._key("quarantine", "key", key)
+
     def lease(self, node: str, worker: str) -> str:
         """String with an expiry: this worker lives."""
         return self._key("lease", node, worker)

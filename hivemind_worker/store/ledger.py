@@ -95,9 +95,19 @@ class Ledger:
             for name in names:
                 pipe.hgetall(self._keys.node(name))
             pipe.time()
-            *replies, (seconds, micros) = pipe.execute()
+            *replies, (seconds, micros) = pipe.execute(raise_on_error=False)
         now = int(seconds) * 1000 + int(micros) // 1000
-        return [self._node(name, fields(reply), now) for name, reply in zip(names, replies, strict=True) if reply]
+        nodes = [self._readable(name, reply, now) for name, reply in zip(names, replies, strict=True) if reply]
+        return [node for node in nodes if node is not None]
+
+    def _readable(self, name: str, reply: Any, now: int) -> Node | None:
+        """None: what is there is no node's record. One that lives writes its own anew at its next beat."""
+        if isinstance(reply, Exception):
+            return None
+        try:
+            return self._node(name, fields(reply), now)
+        except (ValueError, TypeError):
+            return None
 
     def _node(self, name: str, record: dict[str, str], now: int) -> Node:
         fresh = now - self._timeout_ms
@@ -149,10 +159,10 @@ class Ledger:
     # --- reservations -----------------------------------------------------------------------------------
 
     def rows(self, node: str) -> dict[str, Reservation]:
-        """Live rows of one node, by task_id."""
+        """Live rows of one node, by task_id. One that cannot be read is left out; the next beat puts it right."""
         with named_faults():
             reply = self._redis.hgetall(self._keys.reservations(node))
-        return {text(key): Reservation.model_validate_json(value) for key, value in reply.items()}
+        return {text(key): row for key, value in reply.items() if (row := _row(value)) is not None}
 
     def all_rows(self) -> list[Reservation]:
         """Live rows of all nodes."""
@@ -180,13 +190,9 @@ class Ledger:
             pipe = self._redis.pipeline(transaction=False)
             for _, task_id, _ in heads:
                 pipe.hmget(self._keys.job(task_id), "attempt", "created", "timeout", "owner", "version")
-            found = [
-                Candidate(task_id, shape, rank, int(attempt) + 1, int(created), float(timeout), text(owner or b""))
-                for (shape, task_id, rank), (attempt, created, timeout, owner, version) in zip(
-                    heads, pipe.execute(), strict=True
-                )
-                if attempt is not None and int(version or 0) <= VERSION
-            ]
+            replies = pipe.execute(raise_on_error=False)
+        made = [_candidate(*head, reply) for head, reply in zip(heads, replies, strict=True)]
+        found = [candidate for candidate in made if candidate is not None]
         return sorted(found, key=lambda candidate: (candidate.rank, candidate.task_id))
 
     def living(self, node: str, workers: Iterable[str]) -> frozenset[str]:
@@ -236,6 +242,24 @@ class Ledger:
                 claim.task_id, claim.row.attempt, claim.shape, claim.row.model_dump_json(), keys.changes(claim.task_id)
             ]  # fmt: skip
         return [text(answer) for answer in self._scripts.run("reserve", names, args)]
+
+
+def _row(value: bytes) -> Reservation | None:
+    try:
+        return Reservation.model_validate_json(value)
+    except ValueError:
+        return None
+
+
+def _candidate(shape: str, task_id: str, rank: float, found: Any) -> Candidate | None:
+    """None: the record is gone, damaged, or a newer release's; the sweep sees to the first two."""
+    try:
+        attempt, created, timeout, owner, version = found
+        if int(version) > VERSION:
+            return None
+        return Candidate(task_id, shape, rank, int(attempt) + 1, int(created), float(timeout), text(owner or b""))
+    except (ValueError, TypeError):
+        return None
 
 
 @lru_cache(maxsize=10_000)

@@ -7,7 +7,7 @@ bytes of stdout and of stderr had been read when it was written: a worker that r
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Any
 
@@ -16,6 +16,11 @@ import redis
 from hivemind_worker.domain.errors import AdoptedAttempt, StaleAttempt
 from hivemind_worker.store.connection import Scripts, named_faults, text
 from hivemind_worker.store.keys import Keys
+
+#: chunks looked at from the end for one that can be read
+LOOK_BACK = 16
+#: seconds that what was put aside stays
+KEPT = 30 * 86400
 
 
 class Stream(IntEnum):
@@ -72,16 +77,35 @@ class LogStore:
             self._redis.xtrim(self._keys.log(task_id), minid=f"{first_kept}-0", approximate=False)
 
     def read(self, task_id: str, first: int, *, count: int = 64) -> list[Chunk]:
-        """Chunks from number `first` on. A first result with a larger number means: what lies before is gone."""
+        """Chunks from number `first` on. A first result with a larger number means: what lies before is gone.
+
+        A chunk that cannot be read is put aside, and the node's word stands in its place.
+        """
         with named_faults():
             entries = self._redis.xrange(self._keys.log(task_id), min=f"{max(first, 0)}-0", count=count)
-        return [_chunk(text(i), body) for i, body in entries]
+        return [self._readable(task_id, text(i), body) for i, body in entries]
 
     def last(self, task_id: str) -> Chunk | None:
-        """The newest chunk."""
+        """The newest chunk, with what had been read by the newest one that can be read."""
         with named_faults():
-            entries = self._redis.xrevrange(self._keys.log(task_id), count=1)
-        return _chunk(text(entries[0][0]), entries[0][1]) if entries else None
+            entries = self._redis.xrevrange(self._keys.log(task_id), count=LOOK_BACK)
+        chunks = [self._readable(task_id, text(i), body) for i, body in entries]
+        if not chunks or chunks[0].attempt:
+            return chunks[0] if chunks else None
+        readable = next((chunk for chunk in chunks if chunk.attempt), chunks[0])
+        return replace(readable, number=chunks[0].number)
+
+    def _readable(self, task_id: str, entry_id: str, body: dict[bytes, bytes]) -> Chunk:
+        try:
+            return _chunk(entry_id, body)
+        except (KeyError, ValueError):
+            number = _number(entry_id)
+            raw = b" ".join(name + b"=" + value[:1000] for name, value in body.items())
+            keys = self._keys
+            name = f"{task_id}/{number}"
+            self._scripts.run("quarantine_chunk", [keys.quarantined_chunks, keys.quarantine], [name, raw, KEPT])
+            words = b"[hivemind] a piece of the log is missing here: it was damaged and put aside\n"
+            return Chunk(number, Stream.NOTICE, words, at=0, attempt=0)
 
     def exists(self, task_id: str) -> bool:
         """Whether any chunk is kept."""
@@ -91,7 +115,7 @@ class LogStore:
 
 def _chunk(entry_id: str, body: dict[bytes, bytes]) -> Chunk:
     return Chunk(
-        number=int(entry_id.partition("-")[0]),
+        number=_number(entry_id),
         stream=Stream(int(body[b"s"])),
         data=body[b"d"],
         at=int(body[b"t"]),
@@ -99,3 +123,7 @@ def _chunk(entry_id: str, body: dict[bytes, bytes]) -> Chunk:
         stdout_end=int(body[b"o"]),
         stderr_end=int(body[b"e"]),
     )
+
+
+def _number(entry_id: str) -> int:
+    return int(entry_id.partition("-")[0])

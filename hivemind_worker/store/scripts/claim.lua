@@ -2,7 +2,8 @@
 -- KEYS  1 job  2 reservations:<node>  3 events
 -- ARGV  1 id  2 attempt  3 worker  4 changes channel
 -- RETURNS the job's fields as HGETALL does, or nil when the attempt is not this worker's to run
-local known = redis.call('HMGET', KEYS[1], 'state', 'attempt', 'worker')
+local known = redis.call('HMGET', KEYS[1], 'state', 'attempt', 'worker', 'version')
+if (tonumber(known[4] or '') or 0) > VERSION then return nil end
 if known[2] ~= ARGV[2] or known[3] ~= ARGV[3] then return nil end
 if redis.call('HEXISTS', KEYS[2], ARGV[1]) == 0 then return nil end
 if known[1] == 'admitted' then

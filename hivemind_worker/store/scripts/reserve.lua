@@ -73,7 +73,11 @@ local function fits(row)
     and free.pids >= row.pids and free.slots >= 1 and fits_devices(row)
 end
 
-for _, raw in ipairs(redis.call('HVALS', KEYS[2])) do take(cjson.decode(raw)) end
+-- A row that cannot be read holds nobody knows what: nothing is admitted until the next beat has put it right.
+local readable = true
+for _, raw in ipairs(redis.call('HVALS', KEYS[2])) do
+  readable = pcall(function() take(cjson.decode(raw)) end) and readable
+end
 
 -- How many jobs of each owner hold a reservation on any node of the site.
 local running, most = {}, tonumber(ARGV[3])
@@ -91,15 +95,18 @@ for i = 1, (#KEYS - 6) / 2 do
   local job, waiting = KEYS[5 + 2 * i], KEYS[6 + 2 * i]
   local a = 6 + 5 * (i - 1)
   local id, attempt, shape, row, changes = ARGV[a], tonumber(ARGV[a + 1]), ARGV[a + 2], ARGV[a + 3], ARGV[a + 4]
-  local known = redis.call('HMGET', job, 'state', 'attempt', 'owner', 'version')
+  local known = redis.call('HMGET', job, 'state', 'attempt', 'owner', 'version', 'shape')
   local owner = known[3] or ''
   if node.state ~= 'up' then
     answers[i] = 'closed'
-  elseif known[1] ~= 'waiting' or tonumber(known[2]) + 1 ~= attempt or (tonumber(known[4]) or 0) > VERSION then
+  elseif known[1] ~= 'waiting' or tonumber(known[2]) + 1 ~= attempt or (tonumber(known[4]) or 0) > VERSION
+    or (known[5] and known[5] ~= shape) then
     answers[i] = 'gone'
+    -- What does not belong into this line must not stand at its head for ever.
+    if known[1] ~= 'waiting' or (known[5] and known[5] ~= shape) then redis.call('ZREM', waiting, id) end
   else
     local decoded = cjson.decode(row)
-    if not fits(decoded) then
+    if not readable or not fits(decoded) then
       answers[i] = 'full'
     elseif most and (running[owner] or 0) >= most then
       answers[i] = 'owner'
