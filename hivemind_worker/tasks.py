@@ -12,7 +12,14 @@ from hivemind_worker.admission.intake import plain_fields
 from hivemind_worker.agent import Agent
 from hivemind_worker.celery import app
 from hivemind_worker.delivery.report import Source, without_artifact
-from hivemind_worker.domain.errors import EngineUnavailable, HiveMindError, JobRefused, StaleAttempt, StoreUnavailable
+from hivemind_worker.domain.errors import (
+    EngineUnavailable,
+    HiveMindError,
+    JobRefused,
+    RecordCorrupt,
+    StaleAttempt,
+    StoreUnavailable,
+)
 from hivemind_worker.domain.job import Job, State
 from hivemind_worker.domain.outcome import Cause, Outcome
 from hivemind_worker.domain.retry import next_step
@@ -113,6 +120,11 @@ def run_attempt(agent: Agent, task_id: str, attempt: int) -> Job | None:
             log.info("hint out of date", job_id=task_id, attempt=attempt, why=str(stale))
         else:
             settle(agent, job, str(stale))
+        return None
+    except RecordCorrupt as damaged:
+        why = str(damaged)
+        log.error("record put aside", job_id=task_id, attempt=attempt, why=why)
+        persist(handle, lambda: agent.stores.audit.put_aside(task_id, why))
         return None
     except Detached:
         if job is not None and handle.fenced:

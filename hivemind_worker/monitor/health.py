@@ -82,7 +82,9 @@ class Health:
                 self._stores.redis.ping()
             return perf_counter() - started
 
-        return Check("ok", f"answers in {await self._in_thread(ping) * 1000:.1f} ms")
+        answers = f"answers in {await self._in_thread(ping) * 1000:.1f} ms"
+        aside = await self._in_thread(self._stores.audit.quarantined)
+        return Check("ok", f"{answers}; {aside} damaged things put aside" if aside else answers)
 
     async def _docker(self) -> Check:
         if not self._settings.docker_enabled:
