@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -130,6 +131,21 @@ def test_a_shipper_ends_although_redis_hangs(stores: Stores, quick: LogStore) ->
         made.close(None)
         shipper.close(10.0)
     assert made.chunks
+
+
+def test_a_log_whose_thread_cannot_be_started_fails_alone_and_the_next_one_is_sent(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    shipper = Shipper(stores.logs)
+    with monkeypatch.context() as cramped:
+        cramped.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError):
+            fed(shipper, [10])
+    assert fed(shipper, [10]).flush(20.0)
+    shipper.close(20.0)
 
 
 # --- the janitor --------------------------------------------------------------------------------------------

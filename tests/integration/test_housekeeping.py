@@ -29,9 +29,12 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.fixture
-def engine(settings: Settings) -> Engine:
-    """The machine's."""
-    return Engine(settings)
+def engine(settings: Settings, stores: Stores) -> Iterator[Engine]:
+    """The machine's; nothing of this site's is left on it afterwards."""
+    made = Engine(settings)
+    yield made
+    for found in made.list({"hivemind.site": stores.ledger.site_id()}):
+        made.remove(found.id)
 
 
 @pytest.fixture
