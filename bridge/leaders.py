@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from uuid import uuid4
 
+from bridge.reporter import Reporter
+from bridge.resync import Resyncer
 from hivemind_worker.bootstrap import Stores
 from hivemind_worker.delivery.leader import Leader
 from hivemind_worker.settings import Settings
-from hivemind_worker.store.outbox import Outbox, history_group
+from hivemind_worker.store.outbox import REPORTS, Outbox, history_group
 from hivemind_worker.store.recorded import Recorded
 from hivemind_worker.store.walk import Walk
 
@@ -19,7 +21,7 @@ TERM = 15.0
 def build_leaders(stores: Stores, settings: Settings) -> list[Leader]:
     """Those that the settings ask for. Connects to nothing."""
     who = f"{os.getpid()}-{uuid4().hex}"
-    leaders = []
+    leaders: list[Leader] = []
 
     def outbox(group: str, *, whole: bool) -> Outbox:
         place = settings.node_id
@@ -38,4 +40,17 @@ def build_leaders(stores: Stores, settings: Settings) -> list[Leader]:
             retention=settings.history_retention,
         )
         leaders.append(Leader(outbox(history_group(settings.history, settings.node_id), whole=True), recorder))
+    if settings.master_address:
+        from bridge.master_link import MasterLink
+
+        link = MasterLink(
+            settings.master_address,
+            site=stores.ledger.site_id,
+            node=settings.node_id,
+            artifacts=stores.artifacts,
+        )
+        resyncer = Resyncer(stores.jobs, Walk(stores.redis, stores.keys), stores.history)
+        reporter = Reporter(stores, resyncer, link, node=settings.node_id)
+        # A master that a node joins today is told what changes from now on, and what the stream still holds.
+        leaders.append(Leader(outbox(REPORTS, whole=False), reporter))
     return leaders

@@ -26,6 +26,9 @@ class Duty(Protocol):
     def serve(self, term: Term, stopping: threading.Event) -> None:
         """Work until `stopping` is set. Raises TermOver, StoreUnavailable; both start the duty anew some time."""
 
+    def close(self) -> None:
+        """Give back what it holds; called once, after the last `serve`, or while one hangs."""
+
 
 class Leader:
     """The thread. It outlives whatever goes wrong with Redis, the duty's far side, or the duty itself."""
@@ -44,6 +47,7 @@ class Leader:
         """Ask it to end; wait for that so many seconds. What is not settled is taken again by the next leader."""
         self._stopping.set()
         self._thread.join(timeout)
+        self._duty.close()
 
     def _run(self) -> None:
         replace = True  # once: whoever leads from this place when we begin is our predecessor, not a twin

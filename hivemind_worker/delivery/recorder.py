@@ -76,6 +76,9 @@ class Recorder:
                 self._forget(term, stopping)
                 self._events.read(newest, block=BLOCK, count=1)
 
+    def close(self) -> None:
+        """Holds nothing."""
+
     # --- what is written ----------------------------------------------------------------------------
 
     def _record(self, term: Term, stopping: threading.Event, events: Sequence[Event], gone: Sequence[str]) -> None:

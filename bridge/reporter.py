@@ -1,0 +1,245 @@
+"""Tells the master what becomes of jobs: in order per job, at least once, settled only when the master has it."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from time import monotonic
+
+import structlog
+
+from bridge.reports import Answer, Report, Result, Sink, SinkAway, Verdict
+from bridge.resync import Resyncer
+from bridge.window import Item, Window
+from hivemind_worker.bootstrap import Stores
+from hivemind_worker.delivery.absence import why_absent
+from hivemind_worker.delivery.leader import backoff, rest
+from hivemind_worker.domain.errors import HistoryUnavailable
+from hivemind_worker.domain.job import TERMINAL, Job, view
+from hivemind_worker.store.events import order, strange
+from hivemind_worker.store.outbox import Resync, Term
+
+log = structlog.get_logger()
+
+#: unsettled events in memory, and reports in one call
+WINDOW, WAVE = 1000, 200
+#: seconds that a wait for the next event may take; a stop waits for it
+BLOCK = 0.5
+#: seconds before a master that is away is asked again: at first, and at most
+FIRST, MOST = 0.2, 30.0
+#: artifacts on their way at once
+UPLOADS = 2
+_ENDED = frozenset(state.value for state in TERMINAL)
+
+
+@dataclass(frozen=True, slots=True)
+class _Upload:
+    """An artifact on its way, for an item of a window."""
+
+    item: Item
+    window: Window
+    future: Future[Answer]
+
+
+class Reporter:
+    """The duty of the leader of the reports."""
+
+    def __init__(self, stores: Stores, resyncer: Resyncer, sink: Sink, *, node: str, first: float = FIRST) -> None:
+        """`first`: seconds before a master that is away is asked again for the first time."""
+        self._stores = stores
+        self._resyncer = resyncer
+        self._sink = sink
+        self._node = node
+        self._uploads = ThreadPoolExecutor(UPLOADS, thread_name_prefix="results")
+        self._uploading: list[_Upload] = []
+        self._trouble = ""
+        self._first = first
+        self._waits: Iterator[float] = backoff(first, MOST)
+
+    def serve(self, term: Term, stopping: threading.Event) -> None:
+        """Report until told to stop. Raises TermOver, StoreUnavailable."""
+        window, after, resync_at = Window(WINDOW), "0", 0.0
+        self._uploading.clear()
+        self._clear_trouble(term, force=True)
+        while not stopping.is_set():
+            newest = self._stores.events.last_id()
+            resync = None
+            if window.room:
+                after, resync = self._refill(term, window, after)
+            else:
+                term.note()
+            if resync is not None and monotonic() >= resync_at:
+                resync_at = monotonic() + self._catch_up(term, stopping, resync)
+            if not self._round(term, stopping, window):
+                self._idle(newest, window, stopping)
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._uploads.shutdown(wait=False, cancel_futures=True)
+        self._sink.close()
+
+    # --- in ---------------------------------------------------------------------------------------------
+
+    def _refill(self, term: Term, window: Window, after: str) -> tuple[str, Resync | None]:
+        """Read on as far as there is room: first what the leader before left unsettled, then what is new."""
+        taken = term.take(window.room, after=after)
+        aside = {event.id: why for event in taken.events if (why := strange(event))}
+        if aside:
+            log.warning("events set aside", group="reports", events=aside)
+        if aside or taken.gone:
+            term.settle(taken.gone, aside)  # those that are gone stand in the resync
+        window.put(Item(event) for event in taken.events if event.id not in aside)
+        if after != ">":
+            ids = [*taken.gone, *(event.id for event in taken.events)]
+            after = max(ids, key=order) if ids else ">"
+        return after, taken.resync
+
+    def _idle(self, newest: str, window: Window, stopping: threading.Event) -> None:
+        """Nothing can be sent: wait for an event, or for one that is held back."""
+        due = window.next_at()
+        wait = BLOCK if due is None else max(0.01, min(BLOCK, due - monotonic()))
+        if self._uploading or not window.room:
+            stopping.wait(min(wait, 0.05))
+        else:
+            self._stores.events.read(newest, block=wait, count=1)
+
+    def _catch_up(self, term: Term, stopping: threading.Event, resync: Resync) -> float:
+        """Report every job that changed since a gap; seconds to leave it alone, should the history be away."""
+        log.warning("events were lost; reporting every job that changed", since=resync.since)
+        try:
+            for step in self._resyncer.steps(resync):
+                window = Window(max(1, len(step.items)))
+                window.put(step.items)
+                while window and not stopping.is_set():
+                    if not self._round(term, stopping, window):
+                        rest(term, stopping, 0.05)
+                if stopping.is_set():
+                    return 0.0
+                term.walked(resync, step.place)
+        except HistoryUnavailable as error:
+            log.warning("the rest of the resync waits for the history", why=str(error))
+            return MOST
+        return 0.0
+
+    # --- out --------------------------------------------------------------------------------------------
+
+    def _round(self, term: Term, stopping: threading.Event, window: Window) -> bool:
+        """Send what can be sent, settle what is settled; whether there was anything."""
+        done, aside = self._uploaded(window)
+        wave = window.wave(monotonic(), WAVE)
+        reports = self._dressed(wave, window)
+        sent = [item for item in wave if item.event.task_id in reports]
+        if sent:
+            try:
+                answers = self._sink.deliver(term.number, [reports[item.event.task_id] for item in sent])
+            except SinkAway as error:
+                self._settle(term, window, done, aside)
+                self._away(term, stopping, error)
+                return True
+            self._clear_trouble(term)
+            for item in sent:
+                answer = answers.get(item.event.task_id, Answer(Verdict.RETRY))
+                if answer.verdict is Verdict.ACCEPTED and answer.result_offset is not None:
+                    result = self._result(reports[item.event.task_id])
+                    sending = self._uploads.submit(self._sink.submit, result, answer.result_offset)
+                    self._uploading.append(_Upload(item, window, sending))
+                    window.hold(item, math.inf)
+                else:
+                    self._sort(item, answer, window, done, aside)
+        self._settle(term, window, done, aside)
+        return bool(sent or done or aside)
+
+    def _sort(self, item: Item, answer: Answer, window: Window, done: list[Item], aside: dict[Item, str]) -> None:
+        if answer.verdict is Verdict.ACCEPTED:
+            done.append(item)
+        elif answer.verdict is Verdict.REFUSED:
+            aside[item] = f"the master refuses it: {answer.reason or 'it does not say why'}"
+        else:
+            window.hold(item, monotonic() + min(MOST, self._first * 2 ** min(10, window.put_off(item))))
+
+    def _settle(self, term: Term, window: Window, done: Sequence[Item], aside: dict[Item, str]) -> None:
+        """In Redis first: what is settled there and not here is only sent once more."""
+        if aside:
+            log.warning("reports set aside", reports={item.event.task_id: why for item, why in aside.items()})
+        if done or aside:
+            refused = {item.event.id: why for item, why in aside.items() if item.resync is None}
+            term.settle([item.event.id for item in done if item.resync is None], refused)
+        for item in (*done, *aside):
+            window.settle(item)
+
+    def _dressed(self, wave: Sequence[Item], window: Window) -> dict[str, Report]:
+        """The reports of a wave by job. One whose outcome cannot be looked up now is held back."""
+        jobs = {item.event.task_id: item.resync for item in wave}
+        ends = [i.event.task_id for i in wave if i.event.state in _ENDED and i.resync is None]
+        if ends:
+            jobs |= dict(zip(ends, self._stores.jobs.get_many(ends), strict=True))
+        lost = [task_id for task_id in ends if jobs[task_id] is None]
+        try:
+            jobs |= self._stores.history.get_many(lost)
+        except HistoryUnavailable:
+            for item in wave:
+                if item.event.task_id in lost:
+                    window.hold(item, monotonic() + MOST)
+            wave = [item for item in wave if item.event.task_id not in lost]
+        return {item.event.task_id: report_of(item, jobs[item.event.task_id]) for item in wave}
+
+    # --- results ------------------------------------------------------------------------------------------
+
+    def _result(self, report: Report) -> Result:
+        """What there is to send."""
+        job = self._stores.jobs.get_many([report.task_id])[0] if report.view else None
+        ref = job.outcome.artifact if job and job.outcome else None
+        if job is None or ref is None:
+            return Result(report.task_id, report.attempt, None, "the job has no artifact, or no record any more")
+        if not self._stores.artifacts.kept(ref.sha256):
+            return Result(report.task_id, report.attempt, None, why_absent(job, self._node))
+        return Result(report.task_id, report.attempt, ref, "")
+
+    def _uploaded(self, window: Window) -> tuple[list[Item], dict[Item, str]]:
+        """Artifacts that have arrived, and those that were refused; one that was cut off is tried again."""
+        done: list[Item] = []
+        aside: dict[Item, str] = {}
+        for upload in [one for one in self._uploading if one.window is window and one.future.done()]:
+            self._uploading.remove(upload)
+            error = upload.future.exception()
+            if error is not None and not isinstance(error, SinkAway):
+                log.error("result not sent", job_id=upload.item.event.task_id, error=repr(error))
+            answer = Answer(Verdict.RETRY) if error is not None else upload.future.result()
+            self._sort(upload.item, answer, window, done, aside)
+        return done, aside
+
+    # --- a master that is away --------------------------------------------------------------------------
+
+    def _away(self, term: Term, stopping: threading.Event, error: SinkAway) -> None:
+        if not self._trouble:
+            log.warning("the master does not answer; reports wait", why=str(error))
+        if str(error) != self._trouble:
+            self._trouble = str(error)
+            term.note(trouble=self._trouble)
+        rest(term, stopping, next(self._waits))
+
+    def _clear_trouble(self, term: Term, *, force: bool = False) -> None:
+        if self._trouble or force:
+            if self._trouble:
+                log.info("the master answers again")
+            self._trouble, self._waits = "", backoff(self._first, MOST)
+            term.note(trouble="")
+
+
+def report_of(item: Item, job: Job | None) -> Report:
+    """The report of one change. Pure."""
+    event = item.event
+    told = job is not None and not job.trouble and (item.resync is not None or job.state.value == event.state)
+    return Report(
+        sequence=item.sequence,
+        task_id=event.task_id,
+        state=event.state,
+        attempt=event.attempt,
+        cause=event.cause,
+        at=event.at,
+        view=view(job) if job is not None and told else None,
+        resync=item.resync is not None,
+    )
