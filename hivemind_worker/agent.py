@@ -10,7 +10,7 @@ from typing import IO
 import structlog
 
 from hivemind_worker.admission.controller import Controller
-from hivemind_worker.admission.healer import Healer
+from hivemind_worker.admission.healer import Healer, Rules
 from hivemind_worker.admission.hinter import Hinter
 from hivemind_worker.admission.intake import Intake
 from hivemind_worker.admission.running import Running
@@ -126,6 +126,7 @@ def build_agent(
             hinter=hinter,
             node=node,
             worker=worker,
+            rules=Rules.of(settings),
             deaf=lambda: leave("hints go unheard while Redis answers: the consumer is deaf"),
         ),
         beat=settings.beat,

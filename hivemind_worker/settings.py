@@ -107,6 +107,8 @@ class Settings(BaseSettings):
     patience: Seconds = 120.0
     beat: Annotated[Number, Field(gt=0, le=60)] = 2.0
     heartbeat_timeout: Seconds = 10.0
+    node_lost_after: Seconds = 60.0
+    on_partition: Literal["keep", "stop"] = "keep"
     infrastructure_retries: Annotated[int, Field(ge=0, le=100)] = 3
     infrastructure_backoff: Seconds = 5.0
 
@@ -163,9 +165,9 @@ class Settings(BaseSettings):
         return parse_size(value) if isinstance(value, str) else value
 
     @field_validator(
-        "ageing", "patience", "beat", "heartbeat_timeout", "infrastructure_backoff", "default_timeout", "pull_timeout",
-        "stop_grace", "keep_failed_workspace", "retention", "history_retention", "history_patience",
-        "session_timeout", "resource_report_interval", mode="before",
+        "ageing", "patience", "beat", "heartbeat_timeout", "node_lost_after", "infrastructure_backoff",
+        "default_timeout", "pull_timeout", "stop_grace", "keep_failed_workspace", "retention", "history_retention",
+        "history_patience", "session_timeout", "resource_report_interval", mode="before",
     )  # fmt: skip
     @classmethod
     def _time(cls, value: Any) -> Any:
@@ -255,6 +257,11 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"{PREFIX}HEARTBEAT_TIMEOUT={self.heartbeat_timeout:g} is not longer than "
                 f"{PREFIX}BEAT={self.beat:g}: the node would count as down between two of its heartbeats"
+            )
+        if self.node_lost_after <= self.heartbeat_timeout:
+            raise ValueError(
+                f"{PREFIX}NODE_LOST_AFTER={self.node_lost_after:g} is not longer than "
+                f"{PREFIX}HEARTBEAT_TIMEOUT={self.heartbeat_timeout:g}: a node would be lost before it counts as down"
             )
         return self
 

@@ -92,7 +92,7 @@ class Controller:
                     self._away = False
                     log.info("redis is back")
             except StoreUnavailable as error:
-                self._healer.redis_was_away()
+                self._healer.redis_is_away()
                 if not self._away:
                     self._away = True
                     log.warning("redis is away; nothing is admitted", error=str(error))

@@ -1,24 +1,48 @@
-"""What every beat puts right: rows that nobody runs, and rows of the dead."""
+"""What every beat puts right: rows that nobody runs, rows of dead workers, jobs of lost nodes, fenced bodies."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
 
 from hivemind_worker.admission.hinter import Hinter
-from hivemind_worker.admission.recovery import Absences
+from hivemind_worker.admission.recovery import Absences, Watchman, lost_outcome
 from hivemind_worker.admission.running import Running
 from hivemind_worker.admission.sweep import Sweep, report
 from hivemind_worker.domain.fence import standing
+from hivemind_worker.domain.job import HELD
 from hivemind_worker.domain.node import Reservation
+from hivemind_worker.domain.retry import next_step
+from hivemind_worker.settings import Settings
 from hivemind_worker.store.audit import Audit
 from hivemind_worker.store.jobs import JobStore
 from hivemind_worker.store.ledger import Ledger
 
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How patient recovery is: seconds, and attempts that the infrastructure may lose."""
+
+    node_lost_after: float
+    stop_when_cut_off: bool
+    budget: int
+    backoff: float
+
+    @classmethod
+    def of(cls, settings: Settings) -> Rules:
+        """As the settings say."""
+        return cls(
+            node_lost_after=settings.node_lost_after,
+            stop_when_cut_off=settings.on_partition == "stop",
+            budget=settings.infrastructure_retries,
+            backoff=settings.infrastructure_backoff,
+        )
 
 
 class Healer:
@@ -35,33 +59,50 @@ class Healer:
         hinter: Hinter,
         node: str,
         worker: str,
+        rules: Rules,
         deaf: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._jobs, self._ledger, self._running, self._hinter = jobs, ledger, running, hinter
         self._audit, self._sweep = audit, sweep
-        self._node, self._worker, self._deaf = node, worker, deaf
+        self._node, self._worker, self._rules = node, worker, rules
+        self._deaf, self._clock = deaf, clock
         self._absences = Absences()
+        self._silences = Watchman(rules.node_lost_after)
+        self._away_since: float | None = None
 
     def heal(self) -> None:
         """One round. The one rule of recovery: a row of mine whose job I do not run gets its hint again."""
+        self._away_since = None
         self._ledger.promote()
         report(self._audit.rows(self._node))
         rows = self._ledger.rows(self._node)
         self._adopt(rows)
         self._fence(rows)
-        book = self._hinter.book
-        book.heard(self._running.take_entered())
-        mine = {task_id: row.attempt for task_id, row in rows.items() if row.worker == self._worker}
-        for task_id in book.overdue(mine, self._running.ids(), time.monotonic()):
-            log.info("hint sent again", job_id=task_id, attempt=mine[task_id])
-            self._hinter.hint(task_id, mine[task_id])
-        if book.unanswered(time.monotonic()):
-            self._deaf()
+        self._hint(rows)
+        self._take_from_lost_nodes()
         self._sweep.step()
 
-    def redis_was_away(self) -> None:
-        """Nothing that was not seen meanwhile counts as missing."""
+    def redis_is_away(self) -> None:
+        """Nothing that was not seen meanwhile counts as missing; a node cut off for too long ends its containers."""
         self._absences.forget()
+        self._silences.forget()
+        now = self._clock()
+        if self._away_since is None:
+            self._away_since = now
+        away = now - self._away_since
+        if self._rules.stop_when_cut_off and away >= self._rules.node_lost_after and (count := self._running.cut_off()):
+            log.warning("cut off from redis: containers are stopped", jobs=count, seconds=round(away))
+
+    def _hint(self, rows: dict[str, Reservation]) -> None:
+        book, now = self._hinter.book, self._clock()
+        book.heard(self._running.take_entered())
+        mine = {task_id: row.attempt for task_id, row in rows.items() if row.worker == self._worker}
+        for task_id in book.overdue(mine, self._running.ids(), now):
+            log.info("hint sent again", job_id=task_id, attempt=mine[task_id])
+            self._hinter.hint(task_id, mine[task_id])
+        if book.unanswered(now):
+            self._deaf()
 
     def _fence(self, rows: dict[str, Reservation]) -> None:
         """Bodies of this worker whose row is another's by now: the record decides, the body is told."""
@@ -79,7 +120,26 @@ class Healer:
         """Take over the rows of this node's dead workers, this worker under an older name among them."""
         others = {row.worker for row in rows.values()} - {self._worker}
         living = self._ledger.living(self._node, others) if others else frozenset()
-        dead = self._absences.dead(others, living, time.monotonic())
+        dead = self._absences.dead(others, living, self._clock())
         for task_id, row in rows.items():
             if row.worker in dead and self._ledger.adopt(self._node, task_id, row, self._worker):
                 log.warning("job adopted from a dead worker", job_id=task_id, attempt=row.attempt, worker=row.worker)
+
+    def _take_from_lost_nodes(self) -> None:
+        """Jobs of nodes that this worker has not seen beat for too long go back to the line, or end."""
+        heartbeats = self._ledger.heartbeats()
+        heartbeats.pop(self._node, None)
+        for node in sorted(self._silences.unchanged(heartbeats, self._clock())):
+            for job in self._jobs.get_many(list(self._ledger.rows(node))):
+                if job is None or job.trouble or job.node != node or job.state not in HELD:
+                    continue
+                outcome = lost_outcome(job, self._rules.node_lost_after)
+                step = next_step(job, outcome, budget=self._rules.budget, backoff=self._rules.backoff)
+                if self._jobs.lose(job, outcome, step, heartbeat=heartbeats[node]):
+                    log.warning(
+                        "job taken from a lost node",
+                        job_id=job.task_id,
+                        attempt=job.attempt,
+                        node=node,
+                        goes="back to the line" if step else outcome.state,
+                    )

@@ -1,8 +1,11 @@
-"""Which hints to send again, and when silence means that this worker's consumer is deaf. No I/O."""
+"""Who is deaf, dead or lost, and what follows. No I/O."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+
+from hivemind_worker.domain.job import Job
+from hivemind_worker.domain.outcome import Cause, Outcome
 
 #: A Celery consumer takes up to 12 s to come back after a long Redis outage (kombu's fixed back-off); silence beyond
 #: this many seconds while Redis answers is deafness.
@@ -46,19 +49,55 @@ class Hints:
 
 #: seconds that a worker's lease must have been missing, Redis answering all the while, before its rows are adopted
 ADOPT_AFTER = 6.0
+#: seconds between two looks beyond which nothing is known of the time between: this process itself was stopped
+LONGEST_GAP = 20.0
+
+
+class Watchman:
+    """Since when something has been the same, as this process saw it itself, look by look, Redis answering at each.
+
+    No other clock is trusted: not a key's expiry, which lapses for everybody in an outage, nor another node's time.
+    """
+
+    def __init__(self, after: float) -> None:
+        self._after = after
+        self._since: dict[str, tuple[str, float]] = {}
+        self._looked = 0.0
+
+    def unchanged(self, seen: Mapping[str, str], now: float) -> frozenset[str]:
+        """The names whose value has been the same for `after` seconds."""
+        if now - self._looked > LONGEST_GAP:
+            self._since.clear()
+        self._looked = now
+        before, self._since = self._since, {}
+        for name, value in seen.items():
+            known = before.get(name)
+            self._since[name] = known if known is not None and known[0] == value else (value, now)
+        return frozenset(name for name, (_, since) in self._since.items() if now - since >= self._after)
+
+    def forget(self) -> None:
+        """Redis was away: what was not seen meanwhile does not count."""
+        self._since.clear()
 
 
 class Absences:
     """Since when which worker's lease has been missing. Owned by the admission thread."""
 
     def __init__(self) -> None:
-        self._since: dict[str, float] = {}
+        self._watchman = Watchman(ADOPT_AFTER)
 
     def dead(self, workers: Collection[str], living: Collection[str], now: float) -> frozenset[str]:
         """Those of `workers` whose lease has been missing for ADOPT_AFTER."""
-        self._since = {worker: self._since.get(worker, now) for worker in workers if worker not in living}
-        return frozenset(worker for worker, since in self._since.items() if now - since >= ADOPT_AFTER)
+        return self._watchman.unchanged({worker: "" for worker in workers if worker not in living}, now)
 
     def forget(self) -> None:
         """Redis was away: leases lapsed for everyone, so nobody is dead on that account."""
-        self._since.clear()
+        self._watchman.forget()
+
+
+def lost_outcome(job: Job, seconds: float) -> Outcome:
+    """How a job ends, or what its attempt leaves, whose node has not been heard for so long."""
+    seen = f"node {job.node} was not heard of for {seconds:g} s"
+    if job.stop_grace is not None:
+        return Outcome(cause=Cause.CANCELLED, evidence=f"stopped on request; {seen}")
+    return Outcome(cause=Cause.NODE_LOST, evidence=seen)

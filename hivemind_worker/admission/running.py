@@ -18,6 +18,9 @@ class Stoppable(Protocol):
     def fence(self) -> None:
         """Tell the body that its attempt seems to be in other hands."""
 
+    def cut_off(self) -> None:
+        """Tell the body to end its container: the node was cut off from Redis for too long."""
+
 
 H = TypeVar("H", bound=Stoppable)
 
@@ -95,6 +98,14 @@ class Running(Generic[H]):
             return False
         handle.fence()
         return True
+
+    def cut_off(self) -> int:
+        """Tell every body that has an attempt to end it; how many."""
+        with self._lock:
+            handles = [handle for task_id, handle in self._handles.items() if task_id in self._held]
+        for handle in handles:
+            handle.cut_off()
+        return len(handles)
 
     def detach_all(self) -> None:
         """The worker leaves: every body returns, no further one enters."""

@@ -22,6 +22,13 @@ class StoppedEarly(JobRefused):
     cause = Cause.CANCELLED
 
 
+class CutOff(JobRefused):
+    """Its node was cut off from Redis before its container started."""
+
+    code = "cut_off"
+    cause = Cause.NODE_LOST
+
+
 class Handle:
     """One per attempt that this worker runs. Owned by the body's thread; any thread may `stop`, `detach` and `fence`.
 
@@ -35,6 +42,7 @@ class Handle:
         self._grace: float | None = None
         self._detached = False
         self._fenced = False
+        self._cut_off = False
 
     def stop(self, grace: float) -> None:
         """Ask for a stop: SIGTERM, `grace` seconds, SIGKILL. The first grace given stands."""
@@ -54,6 +62,17 @@ class Handle:
         with self._lock:
             self._fenced = self._detached = True
             self._wake()
+
+    def cut_off(self) -> None:
+        """The node has been cut off from Redis for too long: end the container, of `node_lost`."""
+        with self._lock:
+            self._cut_off = True
+            self._wake()
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether the container is to end because its node was cut off."""
+        return self._cut_off
 
     @property
     def stop_requested(self) -> float | None:

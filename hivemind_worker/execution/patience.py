@@ -8,7 +8,7 @@ from typing import TypeVar
 import structlog
 
 from hivemind_worker.domain.errors import EngineUnavailable, StoreUnavailable
-from hivemind_worker.execution.handle import Detached, Handle, StoppedEarly
+from hivemind_worker.execution.handle import CutOff, Detached, Handle, StoppedEarly
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -38,7 +38,7 @@ class Backoff:
 def patiently(handle: Handle, call: Callable[[], T], *, started: bool = False) -> T:
     """Do it as soon as the engine and Redis let us.
 
-    Raises Detached, and StoppedEarly when a stop is asked for meanwhile and nothing was `started` yet.
+    Raises Detached, and StoppedEarly or CutOff when the job must end meanwhile and nothing was `started` yet.
     """
     backoff = Backoff(handle)
     while True:
@@ -52,8 +52,10 @@ def patiently(handle: Handle, call: Callable[[], T], *, started: bool = False) -
 
 
 def check(handle: Handle, *, started: bool = False) -> None:
-    """Raise Detached, or StoppedEarly, when the handle says so."""
+    """Raise Detached, StoppedEarly or CutOff when the handle says so."""
     if handle.detached:
         raise Detached
     if handle.stop_requested is not None and not started:
         raise StoppedEarly("stopped before its container started")
+    if handle.is_cut_off and not started:
+        raise CutOff

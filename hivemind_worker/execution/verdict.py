@@ -12,7 +12,7 @@ from hivemind_worker.domain.resources import format_size
 from hivemind_worker.execution.text import one_line
 
 #: what we did to a container, if anything: the first reason stands
-Reason = Literal["stop", "timeout", "disk", "gpu_memory", "gpu_lost"]
+Reason = Literal["stop", "timeout", "disk", "gpu_memory", "gpu_lost", "partition"]
 REASONS: tuple[Reason, ...] = get_args(Reason)
 #: where the wrapper that installs requirements.txt was, by the marker it keeps
 Requirements = Literal["", "installing", "failed", "no-pip"]
@@ -85,6 +85,8 @@ def _acted(facts: Facts) -> tuple[Cause, str] | None:
         return Cause.OOM, f"{facts.gpu_evidence}{end}"
     if facts.reason == "gpu_lost":
         return Cause.NODE_LOST, f"its device was lost: {facts.gpu_evidence}{end}"
+    if facts.reason == "partition":
+        return Cause.NODE_LOST, f"its node was cut off from Redis for too long and stopped it{end}"
     if facts.reason == "timeout":
         return Cause.TIMEOUT, f"it ran longer than its timeout of {facts.timeout:g} s{end}"
     if facts.reason == "stop":

@@ -175,7 +175,7 @@ class Watch:
     def _next_due(self) -> float:
         if self._reason is not None:
             limits = self._kill_at
-        elif self._handle.stop_requested is not None or self._limits.noted is not None:
+        elif self._handle.stop_requested is not None or self._handle.is_cut_off or self._limits.noted is not None:
             limits = 0.0  # it may have been taken in before this watch began
         else:
             limits = min(self._limits.deadline, self._disk.due, self._gpus.due)
@@ -227,6 +227,8 @@ class Watch:
         if grace is not None:
             # A long grace must not outlast the timeout.
             self._end("stop", min(grace, max(0.0, self._limits.deadline - now) + self._limits.grace), now)
+        elif self._handle.is_cut_off:
+            self._end("partition", self._limits.grace, now)
         elif now >= self._limits.deadline:
             self._end("timeout", self._limits.grace, now)
         elif self._disk.over or self._limits.noted == "disk":

@@ -88,6 +88,26 @@ class AttemptSteps:
         _refuse(done, task_id, job.attempt, "before its retry")
         return True
 
+    def lose(self, job: Job, outcome: Outcome, step: Step | None, *, heartbeat: str) -> bool:
+        """Take a held job from a lost node, whose heartbeat was and is this one; False: it is not so any more."""
+        keys, task_id = self._keys, job.task_id
+        shape = job.assignment.requests.shape
+        words = f"[hivemind] node {job.node} was lost: what attempt {job.attempt} wrote since is missing here\n"
+        done = self._scripts.run(
+            "lose",
+            [
+                keys.job(task_id), keys.reservations(job.node), keys.node(job.node), keys.waiting(shape),
+                keys.waiting_all, keys.shapes, keys.delayed, keys.active, keys.events, keys.secrets(task_id),
+                keys.log(task_id),
+            ],
+            [
+                task_id, job.attempt, job.worker, heartbeat, "waiting" if step else outcome.state, outcome.cause.value,
+                outcome.evidence[:EVIDENCE], outcome.model_dump_json(), shape, int(step.delay * 1000) if step else 0,
+                self._log_retention, self._record_retention, keys.changes(task_id), keys.wake, words,
+            ],
+        )  # fmt: skip
+        return text(done) == "done"
+
 
 def _refuse(answer: Any, task_id: str, attempt: int, when: str) -> None:
     """Raises StaleAttempt, AdoptedAttempt unless the script said 'done'."""

@@ -139,6 +139,16 @@ class Ledger:
             gpu_trouble=record.get("gpu_trouble", ""),
         )
 
+    def heartbeats(self) -> dict[str, str]:
+        """Each node's newest sign of life, as it stands there: only whether it changes says something."""
+        with named_faults():
+            names = sorted(text(name) for name in self._redis.smembers(self._keys.nodes))
+            pipe = self._redis.pipeline(transaction=False)
+            for name in names:
+                pipe.hget(self._keys.node(name), "heartbeat")
+            replies = pipe.execute(raise_on_error=False)
+        return {name: text(reply) for name, reply in zip(names, replies, strict=True) if isinstance(reply, bytes)}
+
     def set_state(self, name: str, state: NodeState) -> None:
         """Drain or resume. Raises NotFound."""
         self._configure(name, {"state": state.value})

@@ -1,8 +1,18 @@
-"""Hints that went unheard are sent again; silence that lasts means deafness."""
+"""Hints that went unheard are sent again; silence that lasts means deafness, death, or a lost node."""
 
 from __future__ import annotations
 
-from hivemind_worker.admission.recovery import ADOPT_AFTER, DEAF_AFTER, Absences, Hints
+from hivemind_worker.admission.recovery import (
+    ADOPT_AFTER,
+    DEAF_AFTER,
+    LONGEST_GAP,
+    Absences,
+    Hints,
+    Watchman,
+    lost_outcome,
+)
+from hivemind_worker.domain.outcome import Cause
+from tests.builders import job
 
 
 def test_a_row_from_an_earlier_boot_gets_its_hint_at_once() -> None:
@@ -55,3 +65,45 @@ def test_a_redis_outage_makes_nobody_dead() -> None:
     absences.dead(["w2"], [], now=0.0)
     absences.forget()
     assert absences.dead(["w2"], [], now=ADOPT_AFTER + 1) == frozenset()
+
+
+# --- what stays the same ----------------------------------------------------------------------------------------
+
+
+def test_what_changes_is_alive_however_late_it_changes() -> None:
+    watchman = Watchman(60.0)
+    for beat in range(100):
+        assert watchman.unchanged({"n2": str(beat // 5)}, now=1000.0 + 10.0 * beat) == frozenset()
+
+
+def test_what_has_not_changed_all_along_is_told() -> None:
+    watchman = Watchman(60.0)
+    for at in range(1000, 1060, 2):
+        assert watchman.unchanged({"n2": "7", "n3": str(at)}, now=float(at)) == frozenset()
+    assert watchman.unchanged({"n2": "7", "n3": "new"}, now=1060.0) == {"n2"}
+
+
+def test_what_was_not_watched_does_not_count() -> None:
+    watchman = Watchman(60.0)
+    watchman.unchanged({"n2": "7"}, now=1000.0)
+    assert watchman.unchanged({"n2": "7"}, now=1000.0 + LONGEST_GAP + 61.0) == frozenset()
+
+
+def test_an_outage_of_redis_loses_nobody() -> None:
+    watchman = Watchman(10.0)
+    watchman.unchanged({"n2": "7"}, now=1000.0)
+    watchman.forget()
+    assert watchman.unchanged({"n2": "7"}, now=1011.0) == frozenset()
+
+
+def test_what_went_away_and_came_back_is_watched_anew() -> None:
+    watchman = Watchman(10.0)
+    watchman.unchanged({"w2": ""}, now=1000.0)
+    watchman.unchanged({}, now=1005.0)
+    assert watchman.unchanged({"w2": ""}, now=1011.0) == frozenset()
+
+
+def test_a_lost_job_that_was_asked_to_stop_is_stopped() -> None:
+    assert lost_outcome(job(node="n2", stop_grace=1.0), 60).cause is Cause.CANCELLED
+    lost = lost_outcome(job(node="n2"), 60)
+    assert (lost.cause, lost.evidence) == (Cause.NODE_LOST, "node n2 was not heard of for 60 s")
