@@ -189,14 +189,16 @@ def _execute(agent: Agent, job: Job, handle: Handle) -> tuple[Prepared | None, E
         prepared = agent.runner.prepare(job, secrets, row.gpus if row else (), handle)
         return prepared, agent.runner.run(prepared, handle, started)
     except JobRefused as refusal:
-        return prepared, Ended(cause=refusal.cause, evidence=str(refusal))
+        ended = Ended(cause=refusal.cause, evidence=str(refusal))
     except (Detached, StaleAttempt):
         raise
     except EngineUnavailable as error:
-        return prepared, Ended(cause=Cause.ENGINE, evidence=str(error))
+        ended = Ended(cause=Cause.ENGINE, evidence=str(error))
     except Exception as error:
         log.exception("attempt broke", job_id=job.task_id, attempt=job.attempt)
-        return prepared, Ended(cause=Cause.INTERNAL, evidence=f"{type(error).__name__}: {error}")
+        ended = Ended(cause=Cause.INTERNAL, evidence=f"{type(error).__name__}: {error}")
+    agent.runner.put_down(prepared, handle)
+    return prepared, ended
 
 
 def outcome_of(ended: Ended) -> Outcome:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import structlog
 
-from hivemind_worker.domain.errors import BundleRefused, HiveMindError, NotFound
+from hivemind_worker.domain.errors import BundleRefused, EngineUnavailable, HiveMindError, NotFound
 from hivemind_worker.domain.job import Job, State
 from hivemind_worker.domain.outcome import Usage
 from hivemind_worker.execution.bundle import BundleLimits, check_disk, extract_bundle
@@ -32,6 +32,7 @@ from hivemind_worker.execution.since import Moment, ran_for, rebooted, wall_seco
 from hivemind_worker.execution.usage import Meter
 from hivemind_worker.execution.verdict import Facts, decide, reason_of
 from hivemind_worker.execution.watch import Exit, Limits, Watch
+from hivemind_worker.execution.wire import EngineRefused
 from hivemind_worker.execution.workspace import Workspace, create_workspace, disk_usage, find_workspace
 from hivemind_worker.killpoints import reach
 from hivemind_worker.settings import Settings
@@ -130,7 +131,11 @@ class Runner:
             return None
         check_owner(identity, found)
         if workspace is None:
-            workspace = create_workspace(self._base, job.task_id, job.attempt, self._uid, self._gid)
+            try:
+                workspace = create_workspace(self._base, job.task_id, job.attempt, self._uid, self._gid)
+            except HiveMindError:
+                patiently(handle, lambda: self._put_down(identity), started=True)
+                raise
         log.info("attempt found again", job_id=job.task_id, attempt=job.attempt, status=found.status)
         return Prepared(job, workspace, identity, None, container=found.id)
 
@@ -303,6 +308,26 @@ class Runner:
                 return
             prepared.container = found.id
         self._engine.remove(prepared.container)
+
+    def put_down(self, prepared: Prepared | None, handle: Handle) -> None:
+        """Make sure that nothing of an attempt runs whose watch broke off, before anything is said of its end.
+
+        Otherwise the next attempt could start beside it. An engine that is away is waited for. Raises Detached.
+        """
+        if prepared is not None and (prepared.container is not None or prepared.body is None):
+            patiently(handle, lambda: self._put_down(prepared.identity), started=True)
+
+    def _put_down(self, identity: Identity) -> None:
+        """Raises EngineUnavailable until it does not run."""
+        try:
+            found = find_container(self._engine, identity)
+            if found is None or not identity.owns(found) or not found.running:
+                return
+            log.warning("container is put down", job_id=identity.task_id, attempt=identity.attempt)
+            self._engine.kill(found.id, "SIGKILL")
+        except EngineRefused as refused:
+            raise EngineUnavailable(str(refused)) from None
+        raise EngineUnavailable("its container was killed and has not ended yet")
 
     def discard(self, job: Job) -> None:
         """End an attempt that is over: its container and workspace go. Does not raise: the janitor goes on."""
