@@ -47,6 +47,7 @@ JOBS = Table(
     Column("view", Text, nullable=False),
     Index("hivemind_jobs_newest", "namespace", "created", "task_id"),
     Index("hivemind_jobs_owner", "namespace", "owner", "created", "task_id"),
+    Index("hivemind_jobs_owner_state", "namespace", "owner", "state", "created", "task_id"),
     Index("hivemind_jobs_state", "namespace", "state", "created", "task_id"),
     Index("hivemind_jobs_ended", "namespace", "finished", "task_id", "created"),
 )
