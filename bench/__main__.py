@@ -7,7 +7,7 @@ import importlib
 import json
 import sys
 
-ALL = ("assign", "jobs", "idle")
+ALL = ("assign", "jobs", "idle", "admission")
 
 
 def main() -> int:

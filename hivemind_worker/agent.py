@@ -13,6 +13,7 @@ from hivemind_worker.admission.controller import Controller
 from hivemind_worker.admission.healer import Healer, Rules
 from hivemind_worker.admission.hinter import Hinter
 from hivemind_worker.admission.intake import Intake
+from hivemind_worker.admission.rules import Rules as PolicyRules
 from hivemind_worker.admission.running import Running
 from hivemind_worker.admission.sweep import Sweep
 from hivemind_worker.bootstrap import Stores, open_stores
@@ -130,7 +131,7 @@ def build_agent(
             deaf=lambda: leave("hints go unheard while Redis answers: the consumer is deaf"),
         ),
         beat=settings.beat,
-        patience=settings.patience,
+        rules=PolicyRules(weights=settings.weights),
         lease=LEASE_BEATS * settings.beat,
     )
     janitor = Janitor(engine, settings, site_id=stores.ledger.site_id, node=node)

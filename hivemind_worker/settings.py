@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, InitSettingsSource, SettingsConfigDi
 
 from hivemind_worker.domain.assignment import IMAGE
 from hivemind_worker.domain.errors import SettingsError
+from hivemind_worker.domain.limits import parse_weights
 from hivemind_worker.domain.resources import (
     GIB,
     MAX_BYTES,
@@ -104,7 +105,7 @@ class Settings(BaseSettings):
 
     # --- admission ------------------------------------------------------------------------------
     ageing: Seconds = 600.0
-    patience: Seconds = 120.0
+    weights: Mapping[str, Number] = Field(default_factory=dict)
     beat: Annotated[Number, Field(gt=0, le=60)] = 2.0
     heartbeat_timeout: Seconds = 10.0
     node_lost_after: Seconds = 60.0
@@ -165,13 +166,26 @@ class Settings(BaseSettings):
         return parse_size(value) if isinstance(value, str) else value
 
     @field_validator(
-        "ageing", "patience", "beat", "heartbeat_timeout", "node_lost_after", "infrastructure_backoff",
+        "ageing", "beat", "heartbeat_timeout", "node_lost_after", "infrastructure_backoff",
         "default_timeout", "pull_timeout", "stop_grace", "keep_failed_workspace", "retention", "history_retention",
         "history_patience", "session_timeout", "resource_report_interval", mode="before",
     )  # fmt: skip
     @classmethod
     def _time(cls, value: Any) -> Any:
         return parse_duration(value) if isinstance(value, str) else value
+
+    @field_validator("weights", mode="before")
+    @classmethod
+    def _weights(cls, value: Any) -> Any:
+        return parse_weights(value) if isinstance(value, str) else value
+
+    @field_validator("weights")
+    @classmethod
+    def _weights_in_range(cls, value: Mapping[str, float]) -> Mapping[str, float]:
+        for owner, weight in value.items():
+            if not 0.001 <= weight <= 1_000_000:
+                raise ValueError(f"the weight of {owner!r} must be between 0.001 and 1000000, not {weight:g}")
+        return value
 
     @field_validator("node_id")
     @classmethod

@@ -46,5 +46,13 @@ def row(attempt: int = 1, worker: str = "w1", gpus: tuple[str, ...] = (), owner:
     return Reservation.of(request(**given), attempt=attempt, worker=worker, gpus=gpus, deadline=0, owner=owner)
 
 
-def candidate(task_id: str, rank: float = 0.0, created: int = 0, owner: str = "", **given: Any) -> Candidate:
-    return Candidate(task_id, request(**given).shape, rank, 1, created, 60.0, owner)
+def candidate(
+    task_id: str,
+    rank: float = 0.0,
+    created: int = 0,
+    owner: str = "",
+    timeout: float = 600.0,
+    predicted: float | None = None,
+    **given: Any,
+) -> Candidate:
+    return Candidate(task_id, request(**given).shape, rank, 1, created, timeout, owner, predicted)

@@ -1,77 +1,256 @@
-"""The plan: which waiting jobs may start now on this node. Pure; the guard in reserve.lua has the last word.
+"""The plan: which waiting jobs may start now, and where. Pure; the guard in reserve.lua has the last word.
 
-The order is by rank: creation time less a head start per priority level (`ageing` seconds each), so a higher priority
-overtakes, and a job that waits overtakes in turn whatever was submitted `levels × ageing` seconds after it.
-What does not fit now is passed over, so one large job does not idle the node. A job that has waited longer than
-`patience` is passed over no more: what it needs is set aside from all behind it, so that the node drains into it.
+The line is ordered by rank: creation time less a head start per priority level, so that whoever waits overtakes in turn
+what came `levels × ageing` seconds after it; with weights, owners take turns by dominant share (shares.py).
+
+The first of the line, the head, has a reservation: the earliest time at which the running jobs' declared ends free
+enough for it. That promise stands until it starts. A later job starts now only if the promise holds all the same, by
+declared ends: a wrong prediction costs efficiency, never the promise. As jobs mostly end before their limits, the head
+could often start before it was promised to; that slack goes to two kinds of jobs that repay it:
+short ones, as predicted from earlier runs, because they wait longest for their size; and jobs as large as a node while
+the node is empty, because emptying it again for each of them is what costs utilisation most.
+All others fill what is free beside the head, the longest waiting and largest first. See docs/admission.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from math import sqrt
 
-from hivemind_worker.admission.devices import could_place, free_on
+from hivemind_worker.admission.rules import Passed, Place, Plan, Rules
+from hivemind_worker.admission.shares import fair_order
+from hivemind_worker.admission.space import Need, Space, need_of
 from hivemind_worker.domain.limits import OwnersRunning
-from hivemind_worker.domain.line import Candidate, Claim
-from hivemind_worker.domain.node import Node, NodeState, Reservation
-from hivemind_worker.domain.resources import Amount, Request
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What to admit, in order, and for each job passed over the resources it lacks."""
-
-    claims: tuple[Claim, ...] = ()
-    lacking: Mapping[str, dict[str, int]] = field(default_factory=dict)
+from hivemind_worker.domain.line import Candidate, Claim, Promise
+from hivemind_worker.domain.node import NodeState, Reservation
 
 
 def plan(
     waiting: Sequence[Candidate],
-    node: Node,
-    rows: Mapping[str, Reservation],
+    places: Sequence[Place],
     *,
     worker: str,
     now: int,
-    patience: float,
+    rules: Rules = Rules(),  # noqa: B008 - frozen
+    promise: Promise | None = None,
     owners: OwnersRunning = OwnersRunning(),  # noqa: B008 - frozen
+    reasons: bool = True,
 ) -> Plan:
-    """Choose from the waiting line (in its order) what starts on this node now. `now` in epoch ms, patience in s."""
-    if node.state is not NodeState.UP:
-        return Plan()
-    free, devices = free_on(node, rows.values())
-    claims: list[Claim] = []
-    lacking: dict[str, dict[str, int]] = {}
-    for candidate in waiting:
-        if free.slots < 1:
-            break
-        if owners.full(candidate.owner):
-            continue
-        request = Request.from_shape(candidate.shape)
-        wanted = Amount.of(request)
-        chosen = devices.place(request)
-        missing = free.lacks(wanted) | devices.lacks(request)
-        if missing or chosen is None:
-            lacking[candidate.task_id] = missing
-            if now - candidate.created >= patience * 1000 and could_hold(node, request):
-                devices = devices.without(request)
-                free = (free - wanted).floor().model_copy(update={"gpus": devices.unused})
-            continue
-        devices = devices.take(chosen, request.gpu_memory)
-        free = (free - wanted).model_copy(update={"gpus": devices.unused})
-        owners = owners.with_one_more(candidate.owner)
-        claims.append(_claim(candidate, request, chosen, worker, now))
-    return Plan(tuple(claims), lacking)
+    """Choose from the waiting line, in its order, what starts now on which of the site's nodes.
 
-
-def could_hold(node: Node, request: Request) -> bool:
-    """Whether the node, empty, has room: nothing is set aside for a job that only another node can run."""
-    return node.allocatable.covers(Amount.of(request)) and could_place(node, request)
-
-
-def _claim(candidate: Candidate, request: Request, gpus: tuple[str, ...], worker: str, now: int) -> Claim:
-    deadline = now + int(candidate.timeout_seconds * 1000)
-    row = Reservation.of(
-        request, attempt=candidate.attempt, worker=worker, gpus=gpus, deadline=deadline, owner=candidate.owner
+    `now` in epoch ms; `promise`: the head's reservation as the plan before left it. Without `reasons` the plan does not
+    say why jobs were passed over, and is made faster.
+    """
+    open_ = [place for place in places if place.node.state is NodeState.UP and not place.node.trouble]
+    line = fair_order(waiting, open_, rules.weights) if rules.weights else waiting
+    planning = _Planning(line, open_, worker, now, rules, promise, owners)
+    planning.run()
+    return Plan(
+        tuple(planning.claims),
+        planning.promise,
+        planning.passed() if reasons else {},
+        planning.broken,
     )
-    return Claim(candidate.task_id, candidate.shape, row)
+
+
+class _Planning:
+    """One plan in the making."""
+
+    def __init__(
+        self,
+        line: Sequence[Candidate],
+        places: Sequence[Place],
+        worker: str,
+        now: int,
+        rules: Rules,
+        promise: Promise | None,
+        owners: OwnersRunning,
+    ) -> None:
+        self._line, self._worker, self._now, self._rules, self._owners = line, worker, now, rules, owners
+        self._spaces = [Space(place.node, place.rows, now) for place in places]
+        self._started: set[str] = set()
+        self._covered: dict[str, bool] = {}
+        self._able: dict[str, bool] = {}
+        self._kept_for = ""
+        self._at = 0
+        self._unspared: set[str] = set()
+        self.claims: list[Claim] = []
+        self.promise = promise
+        self.broken: Promise | None = None
+
+    def run(self) -> None:
+        """Decide."""
+        head = self._find_head()
+        if head is None:
+            self.promise = None
+            return
+        fair = bool(self._rules.weights)
+        fitting = [each for each in self._line if self._covers(each.shape)]
+        if fitting and not fair:
+            self._reserve(head, with_slack=True)
+            self._start_all(self._short(fitting, head), "short", head)
+            self._start_all(self._wide(fitting, head), "wide", head)
+        while head is not None and self._covers(head.shape):
+            self._start(head, "turn")
+            head = self._find_head()
+        if head is None:
+            self.promise = None
+            return
+        fitting = [each for each in fitting if each.task_id not in self._started and self._covers(each.shape)]
+        if not fitting and self.promise is not None and self.promise.task_id == head.task_id and self._holds():
+            return
+        self._reserve(head, with_slack=True)
+        if fair:
+            self._reserve(head, with_slack=False)
+            self._start_all(fitting, "fill", head)
+            return
+        self._start_all(self._short(fitting, head), "short", head)
+        self._reserve(head, with_slack=False)
+        self._start_all(self._by_merit(fitting, head), "fill", head)
+
+    def _holds(self) -> bool:
+        """Whether the promise is on an open node and not due: then nothing about it can have changed for the worse."""
+        assert self.promise is not None
+        return self.promise.at > self._now and any(space.name == self.promise.node for space in self._spaces)
+
+    # --- who --------------------------------------------------------------------------------------------
+
+    def _find_head(self) -> Candidate | None:
+        """Who has the reservation already, else the first of the line that some open node could hold."""
+        first = None
+        for candidate in self._line:
+            if candidate.task_id in self._started or not self._may_ever(candidate):
+                continue
+            if self.promise is None or candidate.task_id == self.promise.task_id:
+                return candidate
+            first = first or candidate
+        return first
+
+    def _may_ever(self, candidate: Candidate) -> bool:
+        able = self._able.get(candidate.shape)
+        if able is None:
+            need = need_of(candidate.shape)
+            able = self._able[candidate.shape] = any(space.could_hold(need) for space in self._spaces)
+        return able and not self._owners.full(candidate.owner)
+
+    def _covers(self, shape: str) -> bool:
+        """Whether some node has room now. What did not fit once does not fit later in the same plan."""
+        if self._covered.get(shape) is False:
+            return False
+        need = need_of(shape)
+        covered = self._covered[shape] = any(space.covers(need) for space in self._spaces)
+        return covered
+
+    def _short(self, fitting: Iterable[Candidate], head: Candidate) -> list[Candidate]:
+        """The short ones of at least the head's priority, shortest first."""
+        chosen = [
+            each
+            for each in fitting
+            if each.expected <= self._rules.short and each.created - each.rank >= head.created - head.rank
+        ]
+        return sorted(chosen, key=lambda each: each.expected)
+
+    def _wide(self, fitting: Iterable[Candidate], head: Candidate) -> list[Candidate]:
+        """Those that take nearly a node, in the line's order, if they have waited a good part of the head's time."""
+        least = self._rules.wide_age * (self._now - head.created)
+        return [
+            each
+            for each in fitting
+            if each.created - each.rank >= head.created - head.rank
+            and self._now - each.created >= least
+            and self._takes_a_node(need_of(each.shape))
+        ]
+
+    def _takes_a_node(self, need: Need) -> bool:
+        return any(space.share(need) >= self._rules.wide and space.covers(need) for space in self._spaces)
+
+    def _by_merit(self, fitting: Sequence[Candidate], head: Candidate) -> list[Candidate]:
+        """Who came before the head, in order; then by time waited × √(size × expected run time)."""
+        before = [each for each in fitting if each.rank < head.rank]
+        after = [each for each in fitting if each.rank >= head.rank]
+        return before + sorted(after, key=self._merit, reverse=True)
+
+    def _merit(self, candidate: Candidate) -> float:
+        need = need_of(candidate.shape)
+        size = max(space.share(need) for space in self._spaces)
+        waited = max(0.0, (self._now - candidate.rank) / 1000) + self._rules.patience
+        return waited * sqrt(size * candidate.expected)
+
+    # --- where and when ---------------------------------------------------------------------------------
+
+    def _reserve(self, head: Candidate, *, with_slack: bool) -> None:
+        """Keep room for the head until it was promised to start, or, without slack, until it could start."""
+        need = need_of(head.shape)
+        known = self.promise if self.promise is not None and self.promise.task_id == head.task_id else None
+        found = [(at, space) for space in self._spaces if (at := space.earliest(need)) is not None]
+        at, space = min(found, key=lambda each: (each[0], known is None or each[1].name != known.node, each[1].name))
+        if known is None or known.at < at:
+            self.broken = known
+            known = Promise(head.task_id, space.name, at)
+        self.promise = Promise(head.task_id, space.name, known.at)
+        for each in self._spaces:
+            each.let_go()
+        space.keep(need, known.at if with_slack else at)
+        self._unspared.clear()
+
+    def _start_all(self, chosen: Iterable[Candidate], why: str, head: Candidate) -> None:
+        for candidate in chosen:
+            if candidate.task_id != head.task_id and candidate.task_id not in self._started:
+                self._start(candidate, why)
+
+    def _start(self, candidate: Candidate, why: str) -> None:
+        """Start it where it leaves the largest holes whole; does nothing where it would cost the head its room."""
+        if self._covered.get(candidate.shape) is False or self._owners.full(candidate.owner):
+            return
+        need, until = need_of(candidate.shape), self._now + int(candidate.timeout_seconds * 1000)
+        if why == "turn":
+            for space in self._spaces:
+                space.let_go()
+        fitting = [space for space in self._spaces if space.covers(need)]
+        if not fitting:
+            self._covered[candidate.shape] = False
+            return
+        sparing = [space for space in fitting if space.spares(need, until)]
+        if not sparing:
+            return
+        space = sparing[0] if len(sparing) == 1 else min(sparing, key=lambda each: (each.tightness(need), each.name))
+        gpus = space.place(need)
+        space.take(need, gpus, until)
+        self._started.add(candidate.task_id)
+        self._owners = self._owners.with_one_more(candidate.owner)
+        row = Reservation.of(
+            need.request,
+            attempt=candidate.attempt,
+            worker=self._worker,
+            gpus=gpus,
+            deadline=until,
+            owner=candidate.owner,
+            expected=self._now + int(candidate.expected * 1000),
+        )
+        self.claims.append(Claim(candidate.task_id, candidate.shape, row, space.name, why))
+        if self.promise is not None and self.promise.task_id == candidate.task_id:
+            self.promise = None
+
+    # --- why not ----------------------------------------------------------------------------------------
+
+    def passed(self) -> Mapping[str, Passed]:
+        """For each job that does not start, why."""
+        full: dict[str, Passed] = {}
+        return {each.task_id: self._passed(each, full) for each in self._line if each.task_id not in self._started}
+
+    def _passed(self, candidate: Candidate, full: dict[str, Passed]) -> Passed:
+        if not self._spaces:
+            return Passed("closed")
+        if self._owners.full(candidate.owner):
+            return Passed("owner")
+        if not self._may_ever(candidate):
+            return Passed("nowhere")
+        shape = candidate.shape
+        if shape not in full:
+            need = need_of(shape)
+            missing = [(space.lacks(need), space.name) for space in self._spaces if space.could_hold(need)]
+            lacking, name = min(missing, key=lambda each: (bool(each[0]), sum(each[0].values()), each[1]))
+            full[shape] = Passed("full" if lacking else "behind", name, lacking)
+        if self.promise is not None and candidate.task_id == self.promise.task_id:
+            return Passed("head", self.promise.node, full[shape].lacking)
+        return full[shape]

@@ -47,3 +47,17 @@ class OwnersRunning:
         """For a person: why the owner's next job waits."""
         whose = f"owner {owner} runs" if owner else "jobs of no owner: there run"
         return f"{whose} {self.jobs.get(owner, 0)} jobs, and {self.most} may run (HIVEMIND_MAX_RUNNING_PER_OWNER)"
+
+
+def parse_weights(text: str) -> dict[str, float]:
+    """'alice=3, bob=1' → owners' shares. Raises ValueError."""
+    found: dict[str, float] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        owner, equals, weight = part.rpartition("=")
+        try:
+            found[owner.strip()] = float(weight)
+        except ValueError:
+            equals = ""
+        if not equals:
+            raise ValueError(f"{part!r} is not of the form owner=weight, as in alice=3,bob=1")
+    return found

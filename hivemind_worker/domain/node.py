@@ -139,10 +139,20 @@ class Reservation(BaseModel):
     owner: str = ""
     #: epoch milliseconds at which the declared timeout ends, counted from admission
     deadline: int = 0
+    #: epoch milliseconds at which it will probably end, by earlier runs of its kind; 0: not known
+    expected: int = 0
 
     @classmethod
     def of(
-        cls, request: Request, *, attempt: int, worker: str, gpus: tuple[str, ...], deadline: int, owner: str = ""
+        cls,
+        request: Request,
+        *,
+        attempt: int,
+        worker: str,
+        gpus: tuple[str, ...],
+        deadline: int,
+        owner: str = "",
+        expected: int = 0,
     ) -> Reservation:
         """The row for one job with this request."""
         return cls(
@@ -157,6 +167,7 @@ class Reservation(BaseModel):
             gpu_memory=request.gpu_memory if gpus else 0,
             owner=owner,
             deadline=deadline,
+            expected=expected,
         )
 
     @property

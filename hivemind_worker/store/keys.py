@@ -125,6 +125,11 @@ class Keys:
         """Where a damaged key is kept."""
         return self._key("quarantine", "key", key)
 
+    @property
+    def promise(self) -> str:
+        """String: the reservation of the head of the line, as JSON; absent when nobody waits for room."""
+        return self._key("promise")
+
     def lease(self, node: str, worker: str) -> str:
         """String with an expiry: this worker lives."""
         return self._key("lease", node, worker)

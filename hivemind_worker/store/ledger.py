@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from functools import lru_cache
 from typing import Any
 from uuid import uuid4
@@ -11,7 +12,7 @@ from uuid import uuid4
 import redis
 
 from hivemind_worker.domain.errors import NotFound
-from hivemind_worker.domain.line import Candidate, Claim
+from hivemind_worker.domain.line import Candidate, Claim, Promise
 from hivemind_worker.domain.node import Gpu, Node, NodeCaps, NodeState, NodeUsage, Reservation
 from hivemind_worker.domain.resources import RESOURCES, Amount, Request
 from hivemind_worker.store.connection import Scripts, fields, named_faults, text
@@ -180,23 +181,52 @@ class Ledger:
             names = [text(name) for name in self._redis.smembers(self._keys.nodes)]
         return [row for name in names for row in self.rows(name).values()]
 
-    def candidates(self, free: Amount) -> list[Candidate]:
+    def rows_by_node(self, nodes: Iterable[str]) -> dict[str, dict[str, Reservation]]:
+        """Live rows of several nodes, by node and task_id."""
+        names = list(nodes)
+        with named_faults():
+            pipe = self._redis.pipeline(transaction=False)
+            for name in names:
+                pipe.hgetall(self._keys.reservations(name))
+            replies = pipe.execute()
+        return {
+            name: {text(key): row for key, value in reply.items() if (row := _row(value)) is not None}
+            for name, reply in zip(names, replies, strict=True)
+        }
+
+    def promise(self) -> Promise | None:
+        """The reservation of the head of the line."""
+        with named_faults():
+            stored = self._redis.get(self._keys.promise)
+        try:
+            return Promise(**json.loads(stored)) if stored else None
+        except (ValueError, TypeError):  # of another release: the next plan makes one
+            self._scripts.run("promise", [self._keys.promise], [text(stored), ""])
+            return None
+
+    def note_promise(self, known: Promise | None, made: Promise | None) -> bool:
+        """Replace the head's reservation; False when another plan was quicker, whose word then stands."""
+        return bool(self._scripts.run("promise", [self._keys.promise], [_as_json(known), _as_json(made)]))
+
+    def candidates(self, free: Sequence[Amount], also: str = "") -> list[Candidate]:
         """The heads of every shape's line, in the order of the whole line.
 
-        As many of a shape as there are free slots where the shape fits into `free`; the first alone where it does
-        not, because one is enough to say what it waits for and to set something aside for it.
+        As many of a shape as there are free slots where the shape fits some node's `free`; the first alone where it
+        does not, because one is enough to say what it waits for and to keep room for it. And the job `also`.
         """
         with named_faults():
             shapes = sorted(text(shape) for shape in self._redis.smembers(self._keys.shapes))
             pipe = self._redis.pipeline(transaction=False)
             for shape in shapes:
-                most = max(1, free.slots) if free.covers(_amount(shape)) else 1
+                most = max(1, sum(each.slots for each in free if each.covers(_amount(shape))))
                 pipe.zrange(self._keys.waiting(shape), 0, most - 1, withscores=True)
             heads = [
                 (shape, text(task_id), rank)
                 for shape, line in zip(shapes, pipe.execute(), strict=True)
                 for task_id, rank in line
             ]
+            if also and all(task_id != also for _, task_id, _ in heads):
+                heads += self._place_of(also)
             pipe = self._redis.pipeline(transaction=False)
             for _, task_id, _ in heads:
                 pipe.hmget(self._keys.job(task_id), "attempt", "created", "timeout", "owner", "version")
@@ -204,6 +234,16 @@ class Ledger:
         made = [_candidate(*head, reply) for head, reply in zip(heads, replies, strict=True)]
         found = [candidate for candidate in made if candidate is not None]
         return sorted(found, key=lambda candidate: (candidate.rank, candidate.task_id))
+
+    def _place_of(self, task_id: str) -> list[tuple[str, str, float]]:
+        """A job's shape and rank, if it stands in its shape's line."""
+        spec = self._redis.hget(self._keys.job(task_id), "spec")
+        try:
+            shape = Request.model_validate(json.loads(spec)["requests"]).shape if spec else ""
+        except (ValueError, KeyError, TypeError):
+            return []
+        rank = self._redis.zscore(self._keys.waiting(shape), task_id) if shape else None
+        return [] if rank is None else [(shape, task_id, float(rank))]
 
     def living(self, node: str, workers: Iterable[str]) -> frozenset[str]:
         """Which of these workers hold a lease now."""
@@ -270,6 +310,10 @@ def _candidate(shape: str, task_id: str, rank: float, found: Any) -> Candidate |
         return Candidate(task_id, shape, rank, int(attempt) + 1, int(created), float(timeout), text(owner or b""))
     except (ValueError, TypeError):
         return None
+
+
+def _as_json(promise: Promise | None) -> str:
+    return json.dumps(asdict(promise)) if promise else ""
 
 
 @lru_cache(maxsize=10_000)

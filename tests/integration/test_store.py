@@ -407,14 +407,14 @@ def test_the_line_is_ordered_by_priority_then_age_across_shapes(stores: Stores) 
     stores.jobs.create(new_job("other-shape", requests=request(cpu=2.0)))
     stores.jobs.create(new_job("urgent", priority=9))
     stores.jobs.create(new_job("late", priority=0))
-    assert [each.task_id for each in stores.ledger.candidates(FREE)] == ["urgent", "old", "other-shape", "late"]
+    assert [each.task_id for each in stores.ledger.candidates([FREE])] == ["urgent", "old", "other-shape", "late"]
     assert stores.jobs.positions(["late", "urgent", "nobody"]) == {"late": 4, "urgent": 1}
 
 
 def test_a_thousand_that_do_not_fit_hide_nothing(stores: Stores) -> None:
     stores.jobs.create_many([new_job(f"big{i}", requests=request(cpu=64.0)) for i in range(1000)])
     stores.jobs.create(new_job("small"))
-    assert "small" in {each.task_id for each in stores.ledger.candidates(FREE)}
+    assert "small" in {each.task_id for each in stores.ledger.candidates([FREE])}
 
 
 def test_pages_neither_repeat_nor_skip(stores: Stores) -> None:
@@ -466,7 +466,7 @@ def test_the_shape_of_the_record_survives_the_round_trip(stores: Stores) -> None
 
 def test_a_thousand_that_do_not_fit_cost_one_look(stores: Stores) -> None:
     stores.jobs.create_many([new_job(f"big{i:04}", requests=request(cpu=64.0)) for i in range(1000)])
-    assert [each.task_id for each in stores.ledger.candidates(FREE)] == ["big0000"]
+    assert [each.task_id for each in stores.ledger.candidates([FREE])] == ["big0000"]
 
 
 def test_pages_stay_whole_while_jobs_arrive_in_between(stores: Stores) -> None:

@@ -212,12 +212,12 @@ def test_names_of_the_command_line_are_not_taken_for_settings() -> None:
 def test_environment_goes_before_secrets_before_file_before_default(tmp_path: Path) -> None:
     secrets, file = tmp_path / "secrets", tmp_path / "node.toml"
     secrets.mkdir()
-    file.write_text('node_id = "file"\nbeat = "1s"\npatience = 7\nmax_cpu_cores = 3')
+    file.write_text('node_id = "file"\nbeat = "1s"\nheartbeat_timeout = 7\nmax_cpu_cores = 3')
     (secrets / "HIVEMIND_NODE_ID").write_text("secret\n")
     (secrets / "hivemind_beat").write_text("3s")
     env = {"HIVEMIND_CONFIG": str(file), "HIVEMIND_SECRETS_DIR": str(secrets), "MAX_CPU_CORES": "5"}
     found = load_settings(env, ageing=1.0)
-    assert (found.node_id, found.beat, found.patience, found.max_cpu_cores) == ("secret", 3.0, 7.0, 5.0)
+    assert (found.node_id, found.beat, found.heartbeat_timeout, found.max_cpu_cores) == ("secret", 3.0, 7.0, 5.0)
     assert load_settings({**env, "NODE_ID": "env"}).node_id == "env"
     assert load_settings({**env, "NODE_ID": "env"}, node_id="given").node_id == "given"
     assert found.ageing == 1.0

@@ -1,32 +1,45 @@
-"""The plan: never more than there is, in order, passing over what does not fit, starving nobody."""
+"""The plan: never more than there is, in order, the head's reservation kept whatever else starts."""
 
 from __future__ import annotations
 
-from hypothesis import given
-from hypothesis import strategies as st
+from collections.abc import Sequence
+from typing import Any
 
-from hivemind_worker.admission.policy import Plan, plan
+from hivemind_worker.admission.policy import plan
+from hivemind_worker.admission.rules import Place, Plan, Rules
 from hivemind_worker.domain.limits import OwnersRunning
-from hivemind_worker.domain.line import Candidate
-from hivemind_worker.domain.node import Gpu, NodeState, Reservation, total
-from hivemind_worker.domain.resources import GIB, MIB
+from hivemind_worker.domain.line import Candidate, Promise
+from hivemind_worker.domain.node import Gpu, NodeState, Reservation
+from hivemind_worker.domain.resources import GIB
 from tests.builders import candidate, node, row
+
+HOUR = 3600.0
+
+
+def planned(waiting: Sequence[Candidate], *places: Place, now: int = 0, **given: Any) -> Plan:
+    return plan(waiting, places, worker="w1", now=now, **given)
 
 
 def chosen(
     waiting: list[Candidate], rows: dict[str, Reservation] | None = None, now: int = 0, **have: int
 ) -> list[str]:
-    made = plan(waiting, node(**have), rows or {}, worker="w1", now=now, patience=120.0)
+    made = planned(waiting, Place(node(**have), rows or {}), now=now)
     return [claim.task_id for claim in made.claims]
 
 
-def test_a_draining_node_takes_nothing() -> None:
-    made = plan([candidate("a")], node(state=NodeState.DRAINING), {}, worker="w1", now=0, patience=1)
-    assert made == Plan()
+def until(seconds: float, **given: Any) -> Reservation:
+    return row(**given).model_copy(update={"deadline": int(seconds * 1000)})
+
+
+def test_a_draining_node_takes_nothing_and_neither_does_one_in_trouble() -> None:
+    for closed in (node(state=NodeState.DRAINING), node().model_copy(update={"trouble": "no engine"})):
+        made = planned([candidate("a")], Place(closed, {}))
+        assert made.claims == ()
+        assert made.passed["a"].kind == "closed"
 
 
 def test_a_full_node_takes_nothing_and_says_what_is_missing() -> None:
-    made = plan([candidate("a", cpu=2.0)], node(millicores=2500), {"x": row()}, worker="w", now=0, patience=9)
+    made = planned([candidate("a", cpu=2.0)], Place(node(millicores=2500), {"x": row()}))
     assert made.claims == ()
     assert made.lacking == {"a": {"millicores": 500}}
 
@@ -35,23 +48,89 @@ def test_the_line_is_served_in_its_order() -> None:
     assert chosen([candidate("a"), candidate("b"), candidate("c")], millicores=2000) == ["a", "b"]
 
 
-def test_what_does_not_fit_now_is_passed_over() -> None:
-    assert chosen([candidate("large", cpu=4.0), candidate("small")], rows={"x": row()}) == ["small"]
+def test_the_first_that_does_not_fit_has_a_reservation_when_declared_ends_free_enough() -> None:
+    rows = {"x": until(100, cpu=2.0), "y": until(200, cpu=2.0)}
+    made = planned([candidate("large", cpu=4.0)], Place(node(), rows))
+    assert made.promise == Promise("large", "n1", 200_000)
+    assert made.passed["large"].kind == "head"
 
 
-def test_a_job_that_waited_beyond_patience_is_passed_over_no_more() -> None:
-    line = [candidate("large", cpu=4.0), candidate("small")]
-    assert chosen(line, rows={"x": row()}, now=119_999) == ["small"]
-    assert chosen(line, rows={"x": row()}, now=120_000) == []
+def test_a_later_job_starts_beside_the_reservation_or_ends_before_it_or_not_at_all() -> None:
+    place = Place(node(), {"x": until(100, cpu=2.0)})
+    large = candidate("large", cpu=3.0)
+    ends_before = candidate("ends before", cpu=2.0, timeout=100)
+    beside = candidate("beside", cpu=1.0, timeout=HOUR)
+    delays = candidate("delays", cpu=2.0, timeout=101)
+    assert [claim.task_id for claim in planned([large, ends_before], place).claims] == ["ends before"]
+    assert [claim.task_id for claim in planned([large, beside], place).claims] == ["beside"]
+    made = planned([large, delays], place)
+    assert made.claims == ()
+    assert made.passed["delays"].kind == "behind"
 
 
-def test_only_what_the_patient_job_needs_is_set_aside() -> None:
-    line = [candidate("large", cpu=2.0), candidate("small")]
-    rows = {f"x{i}": row() for i in range(3)}
-    assert chosen(line, rows=rows, now=120_000, millicores=5_000, slots=9) == ["large", "small"][:1]
-    assert chosen(line, rows=rows, now=120_000, millicores=4_500) == []
-    waits_for_gpus = [candidate("gpu", gpus=1, cpu=1.0), candidate("small")]
-    assert chosen(waits_for_gpus, now=120_000, millicores=2_000) == ["small"]
+def test_a_reservation_once_given_stands_though_the_head_could_start_before() -> None:
+    promise = Promise("large", "n1", 100_000)
+    place = Place(node(), {})
+    large = candidate("large", cpu=4.0, timeout=HOUR)
+    short = candidate("short", cpu=1.0, timeout=100, predicted=10.0)
+    made = planned([large, short], place, promise=promise)
+    assert [(claim.task_id, claim.why) for claim in made.claims] == [("short", "short")]
+    assert made.promise == promise
+    late = candidate("late", cpu=1.0, timeout=101, predicted=10.0)
+    assert [claim.task_id for claim in planned([large, late], place, promise=promise).claims] == ["large"]
+
+
+def test_the_slack_of_a_reservation_is_not_for_jobs_that_are_neither_short_nor_wide() -> None:
+    place = Place(node(), {})
+    waiting = [candidate("large", cpu=4.0), candidate("long", cpu=1.0, timeout=600)]
+    made = planned(waiting, place, promise=Promise("large", "n1", 1_000_000))
+    assert [claim.task_id for claim in made.claims] == ["large"]
+
+
+def test_jobs_as_large_as_the_node_follow_one_another_while_it_is_empty() -> None:
+    waiting = [candidate("head", cpu=2.0, timeout=HOUR), candidate("wide", cpu=4.0, timeout=600)]
+    made = planned(waiting, Place(node(), {}), promise=Promise("head", "n1", 600_000))
+    assert [(claim.task_id, claim.why) for claim in made.claims] == [("wide", "wide")]
+    assert made.promise == Promise("head", "n1", 600_000)
+
+
+def test_who_has_the_reservation_keeps_it_when_somebody_more_urgent_comes() -> None:
+    promise = Promise("large", "n1", 100_000)
+    place = Place(node(), {"x": until(100, cpu=2.0)})
+    urgent = candidate("urgent", rank=-5000.0, cpu=2.0, timeout=HOUR)
+    small = candidate("small and urgent", rank=-4000.0, cpu=1.0, timeout=HOUR)
+    made = planned([urgent, small, candidate("large", cpu=3.0)], place, promise=promise)
+    assert [claim.task_id for claim in made.claims] == ["small and urgent"]
+    assert made.promise == promise
+
+
+def test_a_short_job_of_lower_priority_goes_before_no_head_of_a_higher() -> None:
+    promise = Promise("head", "n1", 1_000_000)
+    waiting = [candidate("head", rank=-5000.0, cpu=4.0), candidate("short", cpu=1.0, predicted=1.0)]
+    assert [claim.task_id for claim in planned(waiting, Place(node(), {}), promise=promise).claims] == ["head"]
+
+
+def test_a_prediction_costs_the_reservation_nothing() -> None:
+    """A job predicted to be short, yet declared to be long, is held to what it declared."""
+    place = Place(node(), {"x": until(100, cpu=2.0)})
+    liar = candidate("liar", cpu=2.0, timeout=HOUR, predicted=1.0)
+    assert planned([candidate("large", cpu=4.0), liar], place).claims == ()
+
+
+def test_a_reservation_that_cannot_be_kept_is_named_and_replaced() -> None:
+    made = planned(
+        [candidate("large", cpu=4.0)],
+        Place(node(), {"x": until(500, cpu=2.0)}),
+        now=100_000,
+        promise=Promise("large", "n1", 100_000),
+    )
+    assert made.broken == Promise("large", "n1", 100_000)
+    assert made.promise == Promise("large", "n1", 500_000)
+
+
+def test_a_row_that_outlives_its_deadline_is_expected_to_end_at_any_moment() -> None:
+    made = planned([candidate("large", cpu=4.0)], Place(node(), {"x": until(1)}), now=10_000)
+    assert made.promise == Promise("large", "n1", 10_001)
 
 
 def test_slots_end_the_plan() -> None:
@@ -61,57 +140,51 @@ def test_slots_end_the_plan() -> None:
 def test_devices_are_whole_and_the_smallest_that_suffices() -> None:
     gpus = (Gpu(uuid="big", name="x", memory=80 * GIB), Gpu(uuid="small", name="x", memory=16 * GIB))
     line = [candidate("a", gpus=1), candidate("b", gpus=1, gpu_memory=40 * GIB), candidate("c", gpus=1)]
-    made = plan(line, node(gpus=gpus), {}, worker="w", now=0, patience=9)
+    made = planned(line, Place(node(gpus=gpus), {}))
     assert {claim.task_id: claim.row.gpus for claim in made.claims} == {"a": ("small",), "b": ("big",)}
     assert made.lacking == {"c": {"gpus": 1}}
 
 
-def test_nothing_is_set_aside_for_a_job_that_only_another_node_can_hold() -> None:
-    assert chosen([candidate("too large", cpu=64.0), candidate("small")], now=10**9) == ["small"]
-    assert chosen([candidate("wants a gpu", gpus=1), candidate("small")], now=10**9) == ["small"]
+def test_nothing_is_kept_for_a_job_that_no_open_node_could_hold() -> None:
+    for impossible in (candidate("too large", cpu=64.0), candidate("wants a gpu", gpus=1)):
+        made = planned([impossible, candidate("small")], Place(node(), {}))
+        assert [claim.task_id for claim in made.claims] == ["small"]
+        assert made.passed[impossible.task_id].kind == "nowhere"
 
 
-def test_patience_sets_aside_devices_that_the_job_could_use() -> None:
+def test_the_head_keeps_devices_that_it_could_use() -> None:
     gpus = tuple(Gpu(uuid=uuid, name="x", memory=size * GIB) for uuid, size in (("s", 16), ("b1", 80), ("b2", 80)))
     line = [candidate("large", gpus=2, gpu_memory=40 * GIB), candidate("a", gpus=1), candidate("b", gpus=1)]
-    made = plan(line, node(gpus=gpus), {"x": row(gpus=("b1",))}, worker="w", now=10**9, patience=9)
+    made = planned(line, Place(node(gpus=gpus), {"x": until(30, gpus=("b1",))}))
     assert {claim.task_id: claim.row.gpus for claim in made.claims} == {"a": ("s",)}
 
 
-requests = st.fixed_dictionaries(
-    {
-        "cpu": st.floats(0.01, 6).map(lambda value: round(value, 3)),
-        "memory": st.integers(6 * MIB, 1500 * MIB),
-        "disk": st.integers(MIB, 1500 * MIB),
-        "gpus": st.integers(0, 3),
-    }
-)
+def test_a_job_goes_where_it_leaves_the_larger_hole_whole() -> None:
+    roomy, tight = Place(node("roomy"), {}), Place(node("tight", millicores=1000), {})
+    claims = planned([candidate("small"), candidate("large", cpu=4.0)], roomy, tight).claims
+    assert {claim.task_id: claim.node for claim in claims} == {"small": "tight", "large": "roomy"}
 
 
-@given(st.lists(requests, max_size=30), st.integers(0, 300_000))
-def test_no_plan_takes_more_than_there_is_or_a_device_twice(line: list[dict[str, float]], now: int) -> None:
-    gpus = tuple(Gpu(uuid=f"g{i}", name="x", memory=GIB) for i in range(2))
-    here = node(gpus=gpus)
-    rows = {"x": row(gpus=("g0",))}
-    waiting = [candidate(f"j{i}", **wanted) for i, wanted in enumerate(line)]
-    made = plan(waiting, here, rows, worker="w", now=now, patience=120)
-    taken = [claim.row for claim in made.claims]
-    assert here.allocatable.covers(total([*rows.values(), *taken]))
-    devices = [uuid for held in [*rows.values(), *taken] for uuid in held.gpus]
-    assert len(devices) == len(set(devices))
+def test_the_reservation_is_on_the_node_that_frees_first_and_others_stay_free_for_all() -> None:
+    slow = Place(node("slow"), {"x": until(900, cpu=2.0)})
+    soon = Place(node("soon"), {"y": until(100, cpu=2.0)})
+    made = planned([candidate("large", cpu=4.0), candidate("small", timeout=HOUR)], slow, soon)
+    assert made.promise == Promise("large", "soon", 100_000)
+    assert [(claim.task_id, claim.node) for claim in made.claims] == [("small", "slow")]
 
 
-@given(st.lists(requests, min_size=1, max_size=20))
-def test_the_first_that_fits_an_empty_node_always_starts(line: list[dict[str, float]]) -> None:
-    here = node()
-    waiting = [candidate(f"j{i}", **wanted) for i, wanted in enumerate(line)]
-    fitting = [each.task_id for each in waiting if not plan([each], here, {}, worker="w", now=0, patience=9).lacking]
-    made = plan(waiting, here, {}, worker="w", now=0, patience=9)
-    assert [claim.task_id for claim in made.claims][:1] == fitting[:1]
+def test_with_weights_owners_take_turns_by_what_they_hold() -> None:
+    line = [candidate(f"a{i}", owner="ann") for i in range(4)] + [candidate(f"b{i}", owner="bob") for i in range(4)]
+    made = planned(line, Place(node(), {}), rules=Rules(weights={"ann": 1.0, "bob": 3.0}))
+    assert [claim.row.owner for claim in made.claims].count("bob") == 3
+    held = {"x": row(cpu=2.0, owner="bob")}
+    made = planned(line, Place(node(), held), rules=Rules(weights={"ann": 1.0}))
+    assert [claim.row.owner for claim in made.claims] == ["ann", "ann"]
 
 
 def test_an_owner_that_runs_as_many_as_it_may_is_passed_over_and_hides_nobody() -> None:
     line = [candidate("a1", owner="ann"), candidate("a2", owner="ann"), candidate("b1", owner="bob")]
     held = {"x": row(owner="ann")}
-    made = plan(line, node(), held, worker="w", now=0, patience=9, owners=OwnersRunning.of(2, held.values()))
+    made = planned(line, Place(node(), held), owners=OwnersRunning.of(2, held.values()))
     assert [(claim.task_id, claim.row.owner) for claim in made.claims] == [("a1", "ann"), ("b1", "bob")]
+    assert made.passed["a2"].kind == "owner"

@@ -1,0 +1,149 @@
+"""A trace in virtual time through the production policy: `policy.plan` decides, nothing else does."""
+
+from __future__ import annotations
+
+import heapq
+from collections import defaultdict, deque
+from collections.abc import Sequence
+from dataclasses import replace
+
+from bench.figures import Figures, Started, figures
+from bench.swf import TraceJob
+from hivemind_worker.admission.forecast import forecast
+from hivemind_worker.admission.policy import plan
+from hivemind_worker.admission.prediction import REMEMBERED, predict
+from hivemind_worker.admission.rules import Place, Rules
+from hivemind_worker.domain.line import Candidate, Claim, Promise
+from hivemind_worker.domain.node import Node, NodeState, Reservation
+from hivemind_worker.domain.resources import MIB, TIB, Amount, Request
+
+#: every so many arrivals one is asked when it will start
+ETA_EVERY = 25
+
+
+def machine(processors: int) -> Node:
+    """One node on which nothing but processors is scarce."""
+    lent = Amount(millicores=processors * 1000, memory=TIB, disk=TIB, pids=4_000_000, slots=processors)
+    return Node(node="machine", state=NodeState.UP, capacity=lent, reserve=Amount(), allocatable=lent)
+
+
+def simulate(
+    jobs: Sequence[TraceJob],
+    processors: int,
+    *,
+    rules: Rules = Rules(),  # noqa: B008 - frozen
+    eta_every: int = ETA_EVERY,
+) -> Figures:
+    """Run a trace through. `eta_every`: 0 asks for no ETA."""
+    return Replay(jobs, machine(processors), rules, eta_every).run(processors)
+
+
+class Replay:
+    """One run. What the site keeps in Redis stands here in memory."""
+
+    def __init__(self, jobs: Sequence[TraceJob], node: Node, rules: Rules, eta_every: int) -> None:
+        self._jobs, self._node, self._rules, self._eta_every = jobs, node, rules, eta_every
+        self._rows: dict[str, Reservation] = {}
+        self._line: dict[str, Candidate] = {}
+        self._ends: list[tuple[int, int]] = []
+        self._started: list[Started] = []
+        self._runs: defaultdict[tuple[str, ...], deque[float]] = defaultdict(lambda: deque(maxlen=REMEMBERED))
+        self._promise: Promise | None = None
+        self._promised: dict[str, int] = {}
+        self._asked: dict[str, int] = {}
+        self._eta_errors: list[float] = []
+        self._backfills = self._broken = 0
+
+    def run(self, processors: int) -> Figures:
+        """From the first arrival to the last end."""
+        arrived = 0
+        while arrived < len(self._jobs) or self._ends:
+            arrival = self._jobs[arrived].submit if arrived < len(self._jobs) else None
+            end = self._ends[0][0] if self._ends else None
+            now = min(time for time in (arrival, end) if time is not None)
+            while self._ends and self._ends[0][0] <= now:
+                self._finish(heapq.heappop(self._ends)[1])
+            fresh = []
+            while arrived < len(self._jobs) and self._jobs[arrived].submit <= now:
+                fresh.append(arrived)
+                self._arrive(arrived)
+                arrived += 1
+            self._admit(now)
+            self._ask(fresh, now)
+        made = figures(self._started, processors, self._backfills, self._broken)
+        error = sum(self._eta_errors) / len(self._eta_errors) if self._eta_errors else None
+        return replace(made, eta_mean_abs_error=error)
+
+    def _arrive(self, place: int) -> None:
+        job = self._jobs[place]
+        request = Request(cpu=float(job.processors), memory=8 * MIB, disk=MIB, pids=1)
+        self._line[str(place)] = Candidate(
+            task_id=str(place),
+            shape=request.shape,
+            rank=float(job.submit),
+            attempt=1,
+            created=job.submit,
+            timeout_seconds=job.limit / 1000,
+            predicted=self._predict(job),
+        )
+
+    def _predict(self, job: TraceJob) -> float | None:
+        kind = (job.user, job.application)
+        return predict(self._runs[(*kind, str(job.processors))], self._runs[kind])
+
+    def _finish(self, place: int) -> None:
+        """The end of a job is news of its kind: those that wait are predicted anew."""
+        job = self._jobs[place]
+        del self._rows[str(place)]
+        kind = (job.user, job.application)
+        self._runs[kind].append(job.run / 1000)
+        self._runs[(*kind, str(job.processors))].append(job.run / 1000)
+        for task_id, candidate in self._line.items():
+            other = self._jobs[int(task_id)]
+            if (other.user, other.application) == kind:
+                self._line[task_id] = replace(candidate, predicted=self._predict(other))
+
+    def _admit(self, now: int) -> None:
+        made = plan(
+            list(self._line.values()),
+            [Place(self._node, self._rows)],
+            worker="replay",
+            now=now,
+            rules=self._rules,
+            promise=self._promise,
+            reasons=False,
+        )
+        self._promise = made.promise
+        if made.promise is not None:
+            self._promised.setdefault(made.promise.task_id, made.promise.at)
+        for claim in made.claims:
+            self._start(claim, now)
+
+    def _start(self, claim: Claim, now: int) -> None:
+        place = int(claim.task_id)
+        job = self._jobs[place]
+        del self._line[claim.task_id]
+        self._rows[claim.task_id] = claim.row
+        heapq.heappush(self._ends, (now + job.run, place))
+        self._started.append(Started(job, now))
+        self._backfills += claim.why != "turn"
+        self._broken += now > self._promised.get(claim.task_id, now)
+        if claim.task_id in self._asked:
+            self._eta_errors.append(abs(now - self._asked[claim.task_id]) / 1000)
+
+    def _ask(self, fresh: Sequence[int], now: int) -> None:
+        """Ask for some of the new ones when they will start; the answer is held against what comes."""
+        for place in fresh:
+            task_id = str(place)
+            if not self._eta_every or place % self._eta_every or task_id not in self._line:
+                continue
+            starts = forecast(
+                list(self._line.values()),
+                [Place(self._node, self._rows)],
+                now=now,
+                rules=self._rules,
+                promise=self._promise,
+                wanted=[task_id],
+            )
+            if task_id in starts:
+                self._asked[task_id] = starts[task_id]

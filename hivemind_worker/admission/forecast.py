@@ -1,0 +1,60 @@
+"""When waiting jobs will probably start: the policy itself, played forward with predicted run times. Pure."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Collection, Sequence
+
+from hivemind_worker.admission.policy import plan
+from hivemind_worker.admission.rules import Place, Rules
+from hivemind_worker.domain.limits import OwnersRunning
+from hivemind_worker.domain.line import Candidate, Promise
+from hivemind_worker.domain.node import Reservation
+
+#: plans made for one forecast; what has not started by then has no forecast
+STEPS = 400
+
+
+def forecast(
+    waiting: Sequence[Candidate],
+    places: Sequence[Place],
+    *,
+    now: int,
+    rules: Rules = Rules(),  # noqa: B008 - frozen
+    promise: Promise | None = None,
+    most_running: int | None = None,
+    wanted: Collection[str] = (),
+    steps: int = STEPS,
+) -> dict[str, int]:
+    """Job → when it will probably start (epoch ms), as far as `steps` plans reach. Ends early once all `wanted` did."""
+    rows = {place.node.node: dict(place.rows) for place in places}
+    ends = [(expected_end(row, now), name, task_id) for name, held in rows.items() for task_id, row in held.items()]
+    heapq.heapify(ends)
+    left, missing, starts = list(waiting), set(wanted), dict[str, int]()
+    for _ in range(steps):
+        current = [Place(place.node, rows[place.node.node]) for place in places]
+        owners = OwnersRunning.of(most_running, (row for held in rows.values() for row in held.values()))
+        made = plan(left, current, worker="", now=now, rules=rules, promise=promise, owners=owners, reasons=False)
+        promise = made.promise
+        for claim in made.claims:
+            starts[claim.task_id] = now
+            rows[claim.node][claim.task_id] = claim.row
+            heapq.heappush(ends, (expected_end(claim.row, now), claim.node, claim.task_id))
+        if made.claims:
+            missing.difference_update(claim.task_id for claim in made.claims)
+            left = [each for each in left if each.task_id not in starts]
+        if not left or (wanted and not missing) or not ends:
+            break
+        now = ends[0][0]
+        while ends and ends[0][0] <= now:
+            _, name, task_id = heapq.heappop(ends)
+            del rows[name][task_id]
+    return starts
+
+
+def expected_end(row: Reservation, now: int) -> int:
+    """When a held job will probably end. One that has outlived its prediction gets as much again as it is over by."""
+    latest = max(now + 1, row.deadline)
+    if not row.expected:
+        return latest
+    return min(latest, row.expected if row.expected > now else now + max(1, now - row.expected))

@@ -1,0 +1,68 @@
+"""What the policy goes by, what it decides, and how it says why. Plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from hivemind_worker.domain.line import Claim, Promise
+from hivemind_worker.domain.node import Node, Reservation
+
+#: why a job was started: first of the line · short, so that it hardly delays anyone · as large as the node, while the
+#: node is empty for it · before its turn, beside the head's room
+WHYS = ("turn", "short", "wide", "fill")
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The policy's numbers. Chosen on generated workloads, not on those that the figures are reported for."""
+
+    #: a job predicted to run no longer is started before longer ones, seconds
+    short: float = 120.0
+    #: a job that takes at least this part of a node is started when the node is empty anyway, before its turn
+    wide: float = 0.9
+    #: such a job must have waited at least this part of the head's time
+    wide_age: float = 0.2
+    #: added to the time that jobs have waited when they are compared, seconds: newcomers differ by size alone
+    patience: float = 3600.0
+    #: owners' shares; empty: first come, first served. An owner who is not named has 1
+    weights: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One node of the site and the rows on it, by task_id."""
+
+    node: Node
+    rows: Mapping[str, Reservation]
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """Why a job was passed over.
+
+    closed: no node takes work · nowhere: no open node could ever hold it · owner: its owner runs as many as may ·
+    full: too little is free, `lacking` on `node`, the one that comes closest · behind: it fits, but would push the
+    head's reservation back · head: it is the head and waits for its reservation.
+    """
+
+    kind: Literal["closed", "nowhere", "owner", "full", "behind", "head"]
+    node: str = ""
+    lacking: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to start, in order; the head of the line's reservation from now on; why each of the others waits."""
+
+    claims: tuple[Claim, ...] = ()
+    promise: Promise | None = None
+    passed: Mapping[str, Passed] = field(default_factory=dict)
+    #: the promise that could not be kept, because declared ends did not hold or a node went away
+    broken: Promise | None = None
+
+    @property
+    def lacking(self) -> dict[str, Mapping[str, int]]:
+        """For each job that too little is free for, what is missing."""
+        return {task_id: passed.lacking for task_id, passed in self.passed.items() if passed.lacking}

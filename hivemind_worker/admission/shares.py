@@ -1,0 +1,71 @@
+"""Whose turn it is among owners: dominant-resource fairness (Ghodsi et al., NSDI 2011), weighted. Pure.
+
+An owner's dominant share is the largest part that it holds of any resource of the site. The next job is always one of
+the owner whose share, divided by its weight, is smallest; within an owner the line keeps its order.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import defaultdict, deque
+from collections.abc import Mapping, Sequence
+
+from hivemind_worker.admission.rules import Place
+from hivemind_worker.admission.space import need_of
+from hivemind_worker.domain.line import Candidate
+
+#: cores, memory, disk, devices
+Parts = tuple[float, float, float, float]
+
+
+def fair_order(line: Sequence[Candidate], places: Sequence[Place], weights: Mapping[str, float]) -> list[Candidate]:
+    """The line in the order in which owners' turns come, if every job could start at its turn."""
+    whole = _whole(places)
+    held: defaultdict[str, list[float]] = defaultdict(lambda: [0.0] * 4)
+    for place in places:
+        for row in place.rows.values():
+            devices = len(row.gpus) * (_part(row.gpu_memory, place) if row.gpu_memory else 1.0)
+            _add(held[row.owner], (row.millicores, row.memory, row.disk, devices), whole)
+    queues: defaultdict[str, deque[Candidate]] = defaultdict(deque)
+    for candidate in line:
+        queues[candidate.owner].append(candidate)
+
+    def turn(owner: str) -> tuple[float, float, str, str]:
+        first = queues[owner][0]
+        return (max(held[owner]) / weights.get(owner, 1.0), first.rank, first.task_id, owner)
+
+    turns = [turn(owner) for owner in queues]
+    heapq.heapify(turns)
+    order: list[Candidate] = []
+    while turns:
+        owner = heapq.heappop(turns)[3]
+        candidate = queues[owner].popleft()
+        order.append(candidate)
+        request = need_of(candidate.shape).request
+        part = _part(request.gpu_memory, places[0]) if request.gpu_memory and places else 1.0
+        _add(held[owner], (request.millicores, request.memory, request.disk, request.gpus * part), whole)
+        if queues[owner]:
+            heapq.heappush(turns, turn(owner))
+    return order
+
+
+def _whole(places: Sequence[Place]) -> Parts:
+    lent = [place.node.allocatable for place in places]
+    return (
+        sum(each.millicores for each in lent),
+        sum(each.memory for each in lent),
+        sum(each.disk for each in lent),
+        sum(each.gpus for each in lent),
+    )
+
+
+def _part(gpu_memory: int, place: Place) -> float:
+    """A share of memory as a part of a device."""
+    largest = max((gpu.lendable for gpu in place.node.gpus), default=0)
+    return min(1.0, gpu_memory / largest) if largest else 1.0
+
+
+def _add(held: list[float], parts: Parts, whole: Parts) -> None:
+    for place, (part, most) in enumerate(zip(parts, whole, strict=True)):
+        if most > 0:
+            held[place] += part / most

@@ -1,0 +1,205 @@
+"""One node while a plan is made: what is free now, what will be free when, and what is kept for the head of the line.
+
+Mutable, and private to the making of one plan. Devices follow admission/devices.py; all else is additive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from hivemind_worker.admission.devices import Devices, empty
+from hivemind_worker.domain.node import Node, Reservation
+from hivemind_worker.domain.resources import Amount, Request
+
+#: millicores, memory, disk, pids, slots
+Vector = tuple[int, int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What one job takes, ready for arithmetic."""
+
+    request: Request
+    amount: Amount
+    vector: Vector
+
+
+@lru_cache(maxsize=20_000)
+def need_of(shape: str) -> Need:
+    """The need behind a shape."""
+    request = Request.from_shape(shape)
+    vector = (request.millicores, request.memory, request.disk, request.pids, 1)
+    return Need(request, Amount.of(request), vector)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One row's part: until when it is declared to be held (epoch ms), and what it gives back."""
+
+    until: int
+    vector: Vector
+    gpus: tuple[str, ...]
+    gpu_memory: int
+
+
+class Space:
+    """One node's room. `now` in epoch ms."""
+
+    def __init__(self, node: Node, rows: Mapping[str, Reservation], now: int) -> None:
+        self.node, self.name, self._now = node, node.node, now
+        lent = node.allocatable
+        self.whole: Vector = (lent.millicores, lent.memory, lent.disk, lent.pids, lent.slots)
+        # A row past its deadline is about to end: it has no time of its own any more.
+        soon = now + 1
+        self._held = [
+            Held(
+                row.deadline if row.deadline > soon else soon,
+                (row.millicores, row.memory, row.disk, row.pids, 1),
+                row.gpus,
+                row.gpu_memory,
+            )
+            for row in rows.values()
+        ]
+        self.free = list(self.whole)
+        for held in self._held:
+            _less(self.free, held.vector)
+        self.devices = Devices.of(node.gpus, rows.values(), lent.gpus)
+        self._barrier: int | None = None
+        self._spare: list[int] = []
+        self._spare_devices = self.devices
+        self._head: Need | None = None
+
+    # --- now --------------------------------------------------------------------------------------------
+
+    def covers(self, need: Need) -> bool:
+        """Whether it fits now, what is kept for the head left aside."""
+        return _covers(self.free, need.vector) and (
+            not need.request.gpus or self.devices.place(need.request) is not None
+        )
+
+    def place(self, need: Need) -> tuple[str, ...]:
+        """The devices for what `covers` said fits."""
+        return (self.devices.place(need.request) or ()) if need.request.gpus else ()
+
+    def lacks(self, need: Need) -> dict[str, int]:
+        """What is missing now, by the resources' names."""
+        millicores, memory, disk, pids, slots = self.free
+        free = Amount(
+            millicores=millicores, memory=memory, disk=disk, pids=pids, slots=slots, gpus=self.devices.unused
+        ).floor()
+        return free.lacks(need.amount) | self.devices.lacks(need.request)
+
+    def could_hold(self, need: Need) -> bool:
+        """Whether the node, empty, has room."""
+        return _covers(self.whole, need.vector) and (
+            not need.request.gpus or empty(self.node).place(need.request) is not None
+        )
+
+    def share(self, need: Need) -> float:
+        """The part of the node that it takes, of the resource it takes most of; processes and slots do not count."""
+        shares = [part / whole for part, whole in zip(need.vector[:3], self.whole[:3], strict=True) if whole > 0]
+        gpus = sum(1 for gpu in self.node.gpus if gpu.usable)
+        if need.request.gpus and gpus:
+            lent = max(gpu.lendable for gpu in self.node.gpus if gpu.usable)
+            part = need.request.gpu_memory / lent if need.request.gpu_memory and lent else 1.0
+            shares.append(need.request.gpus * part / gpus)
+        return max(shares, default=0.0)
+
+    def tightness(self, need: Need) -> float:
+        """How much of the node would be left: smaller is the better place, so that large holes stay whole."""
+        left = [
+            (free - part) / whole
+            for free, part, whole in zip(self.free[:3], need.vector[:3], self.whole[:3], strict=True)
+            if whole > 0
+        ]
+        if self.devices.rooms:
+            left.append(self.devices.unused - (0 if need.request.gpu_memory else need.request.gpus))
+        return sum(left)
+
+    def take(self, need: Need, gpus: tuple[str, ...], until: int) -> None:
+        """One job more, held until its declared end."""
+        _less(self.free, need.vector)
+        if gpus:
+            self.devices = self.devices.take(gpus, need.request.gpu_memory)
+        if self._barrier is not None and until > self._barrier:
+            _less(self._spare, need.vector)
+            if gpus:
+                self._spare_devices = self._spare_devices.take(gpus, need.request.gpu_memory)
+        self._held.append(Held(until, need.vector, gpus, need.request.gpu_memory))
+
+    # --- later ------------------------------------------------------------------------------------------
+
+    def earliest(self, need: Need) -> int | None:
+        """When, by declared ends, it fits at the latest (epoch ms); None: never, even empty."""
+        if self.covers(need):
+            return self._now
+        free, devices, wants = list(self.free), self.devices, bool(need.request.gpus)
+        ends = sorted(self._held, key=lambda held: held.until)
+        for place, held in enumerate(ends):
+            _more(free, held.vector)
+            if held.gpus:
+                devices = devices.give(held.gpus, held.gpu_memory)
+            if place + 1 < len(ends) and ends[place + 1].until == held.until:
+                continue
+            if _covers(free, need.vector) and (not wants or devices.place(need.request) is not None):
+                return held.until
+        return None
+
+    def keep(self, need: Need, at: int) -> bool:
+        """Keep room for the head at that time; whether it is certain to have it, by declared ends."""
+        self._head, self._barrier = need, at
+        self._spare, self._spare_devices = list(self.free), self.devices
+        for held in self._held:
+            if held.until <= at:
+                _more(self._spare, held.vector)
+                if held.gpus:
+                    self._spare_devices = self._spare_devices.give(held.gpus, held.gpu_memory)
+        certain = _covers(self._spare, need.vector)
+        if need.request.gpus:
+            certain = certain and self._spare_devices.place(need.request) is not None
+        _less(self._spare, need.vector)
+        return certain
+
+    def let_go(self) -> None:
+        """Keep nothing for anyone."""
+        self._barrier = self._head = None
+
+    def spares(self, need: Need, until: int) -> bool:
+        """Whether a job that fits now, held until then, leaves the head's room alone."""
+        if self._barrier is None or self._head is None or until <= self._barrier:
+            return True
+        if not _covers(self._spare, need.vector):
+            return False
+        if not (self._head.request.gpus and need.request.gpus):
+            return True
+        after = self._spare_devices.take(self.place(need), need.request.gpu_memory)
+        return after.place(self._head.request) is not None
+
+
+def _covers(free: list[int] | Vector, need: Vector) -> bool:
+    """What is not asked for cannot be missing, even when a cap was lowered below what is held."""
+    return (
+        (free[0] >= need[0] or not need[0])
+        and (free[1] >= need[1] or not need[1])
+        and (free[2] >= need[2] or not need[2])
+        and (free[3] >= need[3] or not need[3])
+        and free[4] >= need[4]
+    )
+
+
+def _less(free: list[int], part: Vector) -> None:
+    free[0] -= part[0]
+    free[1] -= part[1]
+    free[2] -= part[2]
+    free[3] -= part[3]
+    free[4] -= part[4]
+
+
+def _more(free: list[int], part: Vector) -> None:
+    free[0] += part[0]
+    free[1] += part[1]
+    free[2] += part[2]
+    free[3] += part[3]
+    free[4] += part[4]

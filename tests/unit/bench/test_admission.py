@@ -1,0 +1,80 @@
+"""The replay: the textbook agrees with an independent simulator, ours beats it, and the output has its form."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bench.admission import TRACES, compare, main
+from bench.swf import at_load, read
+
+#: what an independent simulator found: utilisation, mean bounded slowdown, mean and longest wait, backfills
+INDEPENDENT = {
+    ("lublin-11-modal", 0.7, "fcfs"): (0.543, 16075.9, 532097, 1358979, 0),
+    ("lublin-11-modal", 0.7, "easy"): (0.666, 355.1, 19640, 317833, 4364),
+    ("lublin-12-modal", 0.8, "fcfs"): (0.569, 22292.4, 771761, 1659264, 0),
+    ("lublin-12-modal", 0.8, "easy"): (0.755, 352.0, 20727, 418125, 4592),
+    ("lublin-13-lazy", 0.9, "fcfs"): (0.586, 23571.5, 815352, 1926510, 0),
+    ("lublin-13-lazy", 0.9, "easy"): (0.724, 3823.8, 148651, 914364, 4424),
+}
+FIELDS = {
+    "utilisation", "mean_wait", "p95_wait", "max_wait", "mean_bounded_slowdown", "makespan", "backfills",
+    "broken_reservations", "eta_mean_abs_error", "seconds",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "load", "policy"), INDEPENDENT)
+def test_the_textbook_agrees_with_an_independent_simulator(name: str, load: float, policy: str) -> None:
+    jobs, processors = read(TRACES / f"{name}.swf")
+    found = compare(at_load(jobs, processors, load), processors, [policy])[policy]
+    utilisation, slowdown, mean_wait, max_wait, backfills = INDEPENDENT[name, load, policy]
+    assert found.utilisation == pytest.approx(utilisation, abs=0.001)
+    assert found.mean_bounded_slowdown == pytest.approx(slowdown, rel=0.002)
+    assert found.mean_wait == pytest.approx(mean_wait, rel=0.001)
+    assert found.max_wait == pytest.approx(max_wait, rel=0.001)
+    assert found.backfills == pytest.approx(backfills, abs=2)
+    assert found.broken_reservations == 0
+
+
+def test_ours_beats_easy_and_breaks_no_reservation() -> None:
+    jobs, processors = read(TRACES / "lublin-12-modal.swf")
+    made = compare(at_load(jobs, processors, 0.8), processors, ["ours", "easy"])
+    assert made["ours"].broken_reservations == 0
+    assert made["ours"].mean_bounded_slowdown <= 0.5 * made["easy"].mean_bounded_slowdown
+    assert made["ours"].max_wait <= 1.5 * made["easy"].max_wait
+    assert made["ours"].eta_mean_abs_error is not None
+
+
+def short_trace(tmp_path: Path) -> Path:
+    path = tmp_path / "short.swf"
+    lines = (TRACES / "lublin-12-modal.swf").read_text().splitlines()[:203]
+    path.write_text("\n".join(lines))
+    return path
+
+
+def test_json_has_the_promised_form(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--trace", str(short_trace(tmp_path)), "--procs", "128", "--load", "0.9", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert set(found) == {"ours", "fcfs", "easy"}
+    assert all(set(each) == FIELDS for each in found.values())
+
+
+def test_one_policy_alone_and_the_same_input_gives_the_same_output(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = []
+    for _ in range(2):
+        assert main(["--trace", str(short_trace(tmp_path)), "--procs", "128", "--policy", "ours", "--json"]) == 0
+        found.append(json.loads(capsys.readouterr().out))
+        del found[-1]["ours"]["seconds"]
+    assert set(found[0]) == {"ours"}
+    assert found[0] == found[1]
+
+
+def test_a_malformed_line_ends_it_by_its_number(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = short_trace(tmp_path)
+    path.write_text(path.read_text() + "\n7 oops")
+    assert main(["--trace", str(path), "--procs", "128"]) == 1
+    assert "line 204 has 2 fields" in capsys.readouterr().err

@@ -1,0 +1,73 @@
+"""Traces are read as their format says, and what is wrong in one is named by its line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench.swf import LIMIT_FACTOR, MalformedTrace, at_load, read
+
+GOOD = "1 0 -1 100 4 -1 -1 4 600 -1 1 7 7 9 1 -1 -1 -1"
+
+
+def trace(tmp_path: Path, *lines: str) -> Path:
+    path = tmp_path / "some.swf"
+    path.write_text("\n".join(["; MaxProcs: 8", *lines]) + "\n")
+    return path
+
+
+def test_a_job_is_read_with_its_declared_limit_and_asked_processors(tmp_path: Path) -> None:
+    [job], processors = read(trace(tmp_path, "1 5 -1 100 4 -1 -1 6 600 -1 1 7 7 9 1 -1 -1 -1"))
+    assert processors == 8
+    assert (job.submit, job.run, job.limit, job.processors) == (5_000, 100_000, 600_000, 6)
+    assert (job.user, job.application) == ("7", "9")
+
+
+def test_without_a_declared_limit_or_asked_processors_the_used_ones_stand_in(tmp_path: Path) -> None:
+    [job], _ = read(trace(tmp_path, "1 0 -1 100 4 -1 -1 -1 -1 -1 1 7 7 9 1 -1 -1 -1"))
+    assert (job.limit, job.processors) == (100_000 * LIMIT_FACTOR, 4)
+
+
+def test_a_job_that_never_ran_is_left_out_and_one_beyond_its_limit_ends_there(tmp_path: Path) -> None:
+    never = "2 0 -1 -1 4 -1 -1 4 600 -1 5 7 7 9 1 -1 -1 -1"
+    over = "3 0 -1 700 4 -1 -1 4 600 -1 1 7 7 9 1 -1 -1 -1"
+    jobs, _ = read(trace(tmp_path, GOOD, never, over))
+    assert [(job.number, job.run) for job in jobs] == [(1, 100_000), (3, 600_000)]
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ("1 2 3", "line 3 has 3 fields, not 18"),
+        (GOOD.replace("600", "ten"), "line 3, field 9: 'ten' is not a number"),
+        (GOOD.replace("600", "nan"), "line 3, field 9: 'nan' is not a finite number"),
+        (GOOD.replace("1 0 ", "1 -4 ", 1), "line 3, field 2: submitted at -4"),
+        (GOOD.replace("4 600", "4.5 600"), "line 3: 4.5 is no number of processors"),
+        (GOOD.replace("4 600", "16 600"), "line 3 asks for 16 processors; the machine has 8"),
+    ],
+)
+def test_what_is_wrong_is_named_by_its_line(tmp_path: Path, line: str, complaint: str) -> None:
+    with pytest.raises(MalformedTrace) as caught:
+        read(trace(tmp_path, GOOD, line))
+    assert complaint in str(caught.value)
+
+
+def test_a_trace_without_jobs_or_processors_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(MalformedTrace, match="holds no job"):
+        read(trace(tmp_path))
+    bare = tmp_path / "bare.swf"
+    bare.write_text(GOOD)
+    with pytest.raises(MalformedTrace, match="say --procs"):
+        read(bare)
+    with pytest.raises(MalformedTrace, match="No such file"):
+        read(tmp_path / "nowhere.swf")
+
+
+def test_a_load_is_work_over_processors_and_the_span_of_arrivals(tmp_path: Path) -> None:
+    jobs, processors = read(trace(tmp_path, GOOD, GOOD.replace("1 0 ", "2 50 ", 1)))
+    scaled = at_load(jobs, processors, 0.5)
+    assert [job.submit for job in scaled] == [0, 200_000]
+    assert 2 * 100 * 4 / (processors * 200) == 0.5
+    with pytest.raises(MalformedTrace, match="no load to scale"):
+        at_load(jobs[:1] * 2, processors, 0.5)
