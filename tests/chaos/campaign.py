@@ -93,6 +93,7 @@ def run(stack: Stack, given: argparse.Namespace) -> None:
     rest.await_clean(stack)
     tell("reading every record, log and artifact")
     rest.read_everything(stack, master, address)
+    rest.read_history(stack)
     master.close()
 
 

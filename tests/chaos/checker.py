@@ -86,6 +86,19 @@ def _changed(story: Story) -> Iterator[str]:
                 yield f"outcome.json says {name} {artifact['told'][name]}, the record {story.record.get(name)}"
 
 
+def _history(story: Story) -> Iterator[str]:
+    """What has ended is in the history, once, as it ended."""
+    rows = story.of("history")
+    if not story.acknowledged or story.record.get("state") not in TERMINAL:
+        return
+    if len(rows) != 1:
+        yield f"the history has {len(rows)} rows of it"
+    for row in rows:
+        for name in ("state", "cause", "exit_code", "attempt"):
+            if row[name] != story.record.get(name):
+                yield f"the history says {name} {row[name]}, the record {story.record.get(name)}"
+
+
 def _path(story: Story) -> Iterator[str]:
     """The stream of events walks along the edges of the state machine, and ends where the record stands."""
     state, attempt = "", 0
@@ -257,6 +270,6 @@ def _told(entry: Entry) -> str:
 
 
 RULES = (
-    _lost, _changed, _path, _accepted_twice, _stop_ignored, _started_twice, _alive_twice, _fenced_accepted, _log,
+    _lost, _changed, _history, _path, _accepted_twice, _stop_ignored, _started_twice, _alive_twice, _fenced_accepted, _log,
     _cause,
 )  # fmt: skip

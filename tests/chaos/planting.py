@@ -11,7 +11,7 @@ import redis
 
 from hivemind_worker.execution.wire import Address, call
 from hivemind_worker.store.connection import fields
-from hivemind_worker.store.jobs import job_of
+from hivemind_worker.store.records import job_of
 from hivemind_worker.store.keys import Keys
 from tests.chaos.journal import Entry
 from tests.chaos.stack import REDIS, Stack

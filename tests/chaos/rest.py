@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import queue
+import sqlite3
 import tempfile
 import threading
 import time
@@ -95,6 +97,29 @@ def _shims() -> list[str]:
             if b"containerd-shim" in words[0] and state != "Z":
                 found.append(f"{entry.name} {b' '.join(words[-3:]).decode()}")
     return found
+
+
+def read_history(stack: Stack) -> None:
+    """Every row of the history's own database into the journal, once it is complete or has had its time."""
+    path = stack.nodes["n1"] / "history" / "history.db"
+    known = {entry["job"] for entry in stack.journal.of("ack")}
+    end = time.monotonic() + CLEAN_WITHIN
+    rows: list[dict[str, Any]] = []
+    while time.monotonic() < end and len({row["job"] for row in rows} & known) < len(known):
+        time.sleep(0.3)
+        try:
+            with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+                found = database.execute(
+                    "SELECT task_id, state, cause, attempt, exit_code, finished FROM hivemind_jobs"
+                )
+                names = ("job", "state", "cause", "attempt", "exit_code", "finished")
+                rows = [dict(zip(names, row, strict=True)) for row in found]
+        except sqlite3.Error as error:
+            rows = []
+            stack.journal.note("history away", why=str(error))
+    for row in rows:
+        stack.journal.note("history", **row)
+    stack.journal.note("history read", rows=len(rows))
 
 
 def _job_in(name: str) -> str:

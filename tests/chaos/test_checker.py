@@ -68,6 +68,7 @@ def sound() -> list[Entry]:
         told("final"),
         {"t": 9.1, "kind": "log", "job": "j", "source": "stream", "items": items, "wrong": []},
         {"t": 9.1, "kind": "log", "job": "j", "source": "artifact", "items": items, "told": ended},
+        told("history"),
         {"t": 9.2, "kind": "clean", "after": 0.0, "left": 0},
     ]
 
@@ -113,6 +114,8 @@ HARM: dict[str, tuple[str, list[Entry]]] = {
         "changed",
         altered("log", lambda e: e | {"told": e["told"] | {"attempt": 2}}, source="artifact"),
     ),
+    "a job that the history does not know": ("history", without("history")),
+    "a history that knows it otherwise": ("history", altered("history", lambda e: e | {"exit_code": 1})),
     "an edge that is not one": ("path", without("event", state="admitted")),
     "an event of a fenced attempt": ("path", altered("event", lambda e: e | {"attempt": 0}, state="running")),
     "events that end elsewhere than the record": ("path", without("event", state="completed")),
