@@ -270,6 +270,6 @@ def _told(entry: Entry) -> str:
 
 
 RULES = (
-    _lost, _changed, _history, _path, _accepted_twice, _stop_ignored, _started_twice, _alive_twice, _fenced_accepted, _log,
-    _cause,
+    _lost, _changed, _history, _path, _accepted_twice, _stop_ignored, _started_twice, _alive_twice,
+    _fenced_accepted, _log, _cause,
 )  # fmt: skip

@@ -11,8 +11,8 @@ import redis
 
 from hivemind_worker.execution.wire import Address, call
 from hivemind_worker.store.connection import fields
-from hivemind_worker.store.records import job_of
 from hivemind_worker.store.keys import Keys
+from hivemind_worker.store.records import job_of
 from tests.chaos.journal import Entry
 from tests.chaos.stack import REDIS, Stack
 
