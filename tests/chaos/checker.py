@@ -191,6 +191,13 @@ def _fenced_accepted(story: Story) -> Iterator[str]:
             yield f"attempt {life.attempt} was started {life.started - end:.2f} s after the job's end"
 
 
+def _left_alive(story: Story) -> Iterator[str]:
+    """Nothing runs on when all is at rest."""
+    for life in story.lives:
+        if life.ended is None:
+            yield f"the program of attempt {life.attempt} on {life.node} was never seen to end"
+
+
 def _oversubscribed(entries: list[Entry], told: Iterable[Story]) -> Iterator[Violation]:
     """The caps of the containers that live on a node never exceed what it lends."""
     terms = next((entry for entry in entries if entry["kind"] == "campaign"), None)
@@ -247,7 +254,7 @@ def _log(story: Story) -> Iterator[str]:
         reached = logs.reach(items, accepted)
         streams = {"o": "stdout"} if story.order.get("what") == "loud" else {"o": "stdout", "e": "stderr"}
         for stream, name in streams.items():
-            if reached[stream] < printed and not logs.has_gap(items):
+            if reached[stream] < printed and not logs.has_gap(items) and not entry.get("truncated"):
                 yield (
                     f"{source}: {name} of attempt {accepted} ends with line {reached[stream]}, the job printed "
                     f"{printed}, and no mark"
@@ -271,5 +278,5 @@ def _told(entry: Entry) -> str:
 
 RULES = (
     _lost, _changed, _history, _path, _accepted_twice, _stop_ignored, _started_twice, _alive_twice,
-    _fenced_accepted, _log, _cause,
+    _left_alive, _fenced_accepted, _log, _cause,
 )  # fmt: skip

@@ -96,7 +96,7 @@ def markdown(found: dict[str, Any], entries: list[Entry], violations: Sequence[V
 def story_of(job: str, entries: list[Entry]) -> list[str]:
     """Everything that was seen of one job, and what the nemesis did meanwhile. Pure."""
     mine = [entry for entry in entries if entry.get("job") == job]
-    running = [entry["t"] for entry in mine if entry["kind"] not in ("record", "final", "log", "left")]
+    running = [entry["t"] for entry in mine if entry["kind"] not in ("record", "final", "log", "left", "history")]
     if not running:
         return [_line(entry, 0.0) for entry in mine]
     first, last = min(running) - AROUND, max(running) + AROUND

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import io
 import json
+import os
 import queue
 import sqlite3
 import tempfile
@@ -58,8 +60,7 @@ def leftovers(stack: Stack) -> list[tuple[str, str]]:
     found += [("network", name) for name in stack.engine.networks()]
     for node, state in stack.nodes.items():
         found += [("workspace", f"{node}/{path.name}") for path in (state / "workspaces").iterdir()]
-        found += [("temporary file", f"{node}/{path.name}") for path in (state / "tmp").iterdir()]
-    found += [("shim", one) for one in _shims()]
+        found += [("temporary file", f"{node}/{name}") for name in _temporary(state / "tmp")]
     found += _in_redis(stack.client)
     return found
 
@@ -84,18 +85,22 @@ def _in_redis(client: redis.Redis) -> list[tuple[str, str]]:
     return found
 
 
-def _shims() -> list[str]:
-    """Processes that stand beside containers. The campaign sees its own alone."""
+def _temporary(folder: Path) -> list[str]:
+    """Files on their way, and folders for them whose process is gone: a living one holds a lock on its own."""
     found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                words = (entry / "cmdline").read_bytes().split(b"\0")
-                state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
-            except OSError:
-                continue
-            if b"containerd-shim" in words[0] and state != "Z":
-                found.append(f"{entry.name} {b' '.join(words[-3:]).decode()}")
+    for path in folder.iterdir():
+        if not path.is_dir():
+            found.append(path.name)
+            continue
+        found += [f"{path.name}/{inside.name}" for inside in path.iterdir()]
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            found.append(f"{path.name}: nobody's folder")
+        except BlockingIOError:
+            pass
+        finally:
+            os.close(descriptor)
     return found
 
 
@@ -195,6 +200,7 @@ def _fetched(client: Client, job: str) -> dict[str, Any]:
             told = json.loads(archive.read("outcome.json"))
             result = archive.read("result.txt").decode() if "result.txt" in names else None
     return {
+        "truncated": bool((told.get("log") or {}).get("truncated")),
         "items": reader.end(), "result": result, "twice": len(names) != len(set(names)),
         "told": {name: told.get(name) for name in ("task_id", "attempt", "state", "cause", "exit_code")},
     }  # fmt: skip

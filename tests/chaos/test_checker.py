@@ -171,6 +171,10 @@ HARM: dict[str, tuple[str, list[Entry]]] = {
     "a timeout that came early": ("cause", altered("record", lambda e: e | {"cause": "timeout"})),
     "a job given up early": ("cause", altered("record", lambda e: e | {"cause": "engine"})),
     "a container that is left": ("left", [*sound(), {"t": 9.3, "kind": "left", "what": "container", "name": "hm-j-1"}]),
+    "a program that runs on": (
+        "left_alive",
+        [e for e in sound() if e["kind"] not in ("exit", "witness") and e.get("verb") != "delete"],
+    ),
     "a stop that is ignored": (
         "stop_ignored",
         [
