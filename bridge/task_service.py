@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import aclosing
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 from bridge.batcher import Batcher
 from bridge.changes import Changes
@@ -29,7 +29,6 @@ from hivemind_worker.execution.bundle import BundleLimits
 from hivemind_worker.killpoints import reach
 from hivemind_worker.settings import Settings
 from hivemind_worker.store.jobs import Created
-from hivemind_worker.store.ledger import Ledger
 
 MOST_LISTED = 1000
 #: seconds; a job that needs longer to stop is running, not stopping
@@ -61,8 +60,7 @@ class TaskService:
         self._quick = quick
         self._bulk = bulk
         self._explainer = Explainer(stores.jobs, stores.ledger)
-        nodes = cast(Ledger, RecentNodes(stores.ledger))
-        self._intake = Intake(stores.jobs, nodes, stores.bundles, settings)
+        self._intake = Intake(stores.jobs, RecentNodes(stores.ledger), stores.bundles, settings)
         self._assign: Batcher[_Asked, _Accepted] = Batcher("intake", self._accept)
         self._lookups = Lookups(stores, self._explainer, bulk)
         self._uploads = Uploads(stores.bundles, BundleLimits.of(settings), bulk)

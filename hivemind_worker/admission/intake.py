@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from hivemind_worker.domain.assignment import Assignment, check_env
 from hivemind_worker.domain.errors import HiveMindError, InvalidField, NeverFits, StoreUnavailable
@@ -17,17 +17,23 @@ from hivemind_worker.domain.resources import Amount, Request, describe, format_s
 from hivemind_worker.settings import Settings
 from hivemind_worker.store.blobs import BlobStore
 from hivemind_worker.store.jobs import Created, JobStore, NewJob
-from hivemind_worker.store.ledger import Ledger
 
 _REQUEST_FIELDS = frozenset(Request.model_fields)
+
+
+class SiteNodes(Protocol):
+    """The part of the ledger that intake needs: the ledger itself, or who remembers its nodes for a moment."""
+
+    def nodes(self) -> Sequence[Node]:
+        """All nodes of the site. May raise StoreUnavailable."""
 
 
 class Intake:
     """Accepts assignments. Threads may share it. Holds nothing but its clients."""
 
-    def __init__(self, jobs: JobStore, ledger: Ledger, bundles: BlobStore, settings: Settings) -> None:
+    def __init__(self, jobs: JobStore, site: SiteNodes, bundles: BlobStore, settings: Settings) -> None:
         self._jobs = jobs
-        self._ledger = ledger
+        self._site = site
         self._bundles = bundles
         self._settings = settings
 
@@ -54,7 +60,7 @@ class Intake:
     def accept_many(self, batch: Sequence[NewJob]) -> list[tuple[Created, State] | Exception]:
         """Make several durable in few round trips; each succeeds or fails by itself, as `accept` says."""
         try:
-            nodes = self._ledger.nodes()
+            nodes = self._site.nodes()
             refusals = [self._refusal(new, nodes) for new in batch]
             welcome = [new for new, refusal in zip(batch, refusals, strict=True) if refusal is None]
             answers = iter(self._jobs.create_many(welcome) if welcome else [])

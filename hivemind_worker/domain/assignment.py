@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from hivemind_worker.domain.errors import InvalidField
-from hivemind_worker.domain.resources import MAX_TIMEOUT, Finite, Request
+from hivemind_worker.domain.resources import MAX_BYTES, MAX_TIMEOUT, MIB, Finite, Request
+from hivemind_worker.domain.units import mistaken_unit
 
 TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
 #: the reference grammar of github.com/distribution/reference, shortened: registry/path:tag@digest
@@ -29,6 +30,9 @@ MAX_COMMAND_BYTES = 256 * 1024
 #: Linux starts no program with a longer argument or variable (MAX_ARG_STRLEN, include/uapi/linux/binfmts.h);
 #: some room is left for the variable's name
 MAX_STRING_BYTES = 128 * 1024 - 1024
+
+#: a program that does nothing holds more of a device than this
+MIN_GPU_MEMORY = 64 * MIB
 
 Network = Literal["none", "internet"]
 
@@ -106,6 +110,10 @@ class Assignment(BaseModel):
             raise first_violation(error) from None
         if assignment.requests.gpu_memory and not assignment.requests.gpus:
             raise InvalidField("requests.gpu_memory", "is memory on each device; ask for gpus as well")
+        share = assignment.requests.gpu_memory
+        if 0 < share < MIN_GPU_MEMORY:
+            hint = mistaken_unit(share, MIN_GPU_MEMORY, MAX_BYTES)
+            raise InvalidField("requests.gpu_memory", f"must be at least 64M ({MIN_GPU_MEMORY}), not {share}{hint}")
         return assignment
 
     def asked(self, fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -151,5 +159,7 @@ def first_violation(error: ValidationError) -> InvalidField:
     """The first complaint of pydantic as one InvalidField: 'requests.cpu', 'must be …'."""
     first = error.errors(include_url=False, include_context=False)[0]
     path = ".".join(str(part) for part in first["loc"]) or "assignment"
-    message = first["msg"].removeprefix("Value error, ")
+    message = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be", 1)
+    if first["type"] == "extra_forbidden":
+        message = "there is no such field"
     return InvalidField(path, message)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-KIB = 1024
-MIB = 1024 * KIB
-GIB = 1024 * MIB
-TIB = 1024 * GIB
+from hivemind_worker.domain.units import GIB as GIB
+from hivemind_worker.domain.units import KIB as KIB
+from hivemind_worker.domain.units import MIB as MIB
+from hivemind_worker.domain.units import TIB as TIB
+from hivemind_worker.domain.units import bytes_of, check_bytes, check_cores, check_whole, mistaken_unit
 
-_SIZE = re.compile(r"^(\d+(?:\.\d+)?)\s*([KMGT]?)I?B?$")
-_UNITS = {"": 1, "K": KIB, "M": MIB, "G": GIB, "T": TIB}
 _DURATION = re.compile(r"^(\d+(?:\.\d+)?)\s*(s|m|h|d)?$")
 _SECONDS = {None: 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -29,10 +28,9 @@ MAX_TIMEOUT = 30 * 86400.0
 
 def parse_size(text: str) -> int:
     """'256M' → bytes; suffixes K M G T are powers of 1024. Raises ValueError with what would be right."""
-    match = _SIZE.match(text.strip().upper())
-    if not match:
+    size = bytes_of(text)
+    if size is None:
         raise ValueError(f"{text!r} is not a size; write a number with an optional K, M, G or T, as in 256M")
-    size = float(match[1]) * _UNITS[match[2]]
     if size > MAX_BYTES:
         raise ValueError(f"{text!r} is larger than any machine")
     return int(size)
@@ -69,11 +67,27 @@ class Request(BaseModel):
     cpu_limit: Annotated[Finite | None, Field(description="cores at most; not given: as many as cpu")] = None
     reclaimable: Annotated[bool, Field(description="runs on cores that others leave idle, and may be slowed")] = False
 
+    @field_validator("cpu", "cpu_limit", mode="before")
+    @classmethod
+    def _cores(cls, value: Any) -> Any:
+        return None if value is None else check_cores(value)
+
+    @field_validator("memory", "disk", "gpu_memory", mode="before")
+    @classmethod
+    def _bytes(cls, value: Any) -> Any:
+        return check_bytes(value)
+
+    @field_validator("gpus", "pids", mode="before")
+    @classmethod
+    def _whole(cls, value: Any, info: ValidationInfo) -> Any:
+        return check_whole(value, {"gpus": "devices", "pids": "processes"}[str(info.field_name)])
+
     @field_validator("cpu")
     @classmethod
     def _cpu(cls, value: float) -> float:
         if not 0.01 <= value <= MAX_CPU:
-            raise ValueError(f"must be between 0.01 and {MAX_CPU:g} cores, not {value:g}")
+            hint = f"; {value:g} thousandths are {value / 1000:g}" if value > MAX_CPU else ""
+            raise ValueError(f"must be between 0.01 and {MAX_CPU:g} cores, not {value:g}{hint}")
         return round(value, 3)
 
     @field_validator("cpu_limit")
@@ -90,14 +104,16 @@ class Request(BaseModel):
     @classmethod
     def _memory(cls, value: int) -> int:
         if not MIN_MEMORY <= value <= MAX_BYTES:
-            raise ValueError(f"must be between 6M ({MIN_MEMORY}) and {MAX_BYTES} bytes, not {value}")
+            raise ValueError(
+                f"must be between 6M ({MIN_MEMORY}) and {MAX_BYTES} bytes, not {value}{_hint(value, MIN_MEMORY)}"
+            )
         return value
 
     @field_validator("disk")
     @classmethod
     def _disk(cls, value: int) -> int:
         if not MIB <= value <= MAX_BYTES:
-            raise ValueError(f"must be between 1M ({MIB}) and {MAX_BYTES} bytes, not {value}")
+            raise ValueError(f"must be between 1M ({MIB}) and {MAX_BYTES} bytes, not {value}{_hint(value, MIB)}")
         return value
 
     @property
@@ -125,6 +141,10 @@ class Request(BaseModel):
             cpu=cpu / 1000, memory=memory, gpus=gpus, gpu_memory=gpu_memory, disk=disk, pids=pids,
             reclaimable=shape.endswith(":r"),
         )  # fmt: skip
+
+
+def _hint(value: int, least: int) -> str:
+    return mistaken_unit(value, least, MAX_BYTES)
 
 
 class Amount(BaseModel):
