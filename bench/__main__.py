@@ -7,7 +7,7 @@ import importlib
 import json
 import sys
 
-ALL = ("assign", "jobs", "idle", "admission")
+ALL = ("assign", "jobs", "idle", "kills", "admission")
 
 
 def main() -> int:
