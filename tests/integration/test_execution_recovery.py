@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,11 @@ from typing import Any
 import pytest
 
 from hivemind_worker.bootstrap import Stores
+from hivemind_worker.domain.errors import EngineUnavailable
 from hivemind_worker.domain.job import Job, State
 from hivemind_worker.domain.outcome import Cause
 from hivemind_worker.domain.resources import MIB
+from hivemind_worker.execution.found import Found
 from hivemind_worker.execution.handle import Detached, Handle, StoppedEarly
 from hivemind_worker.execution.launch import ContainerLost
 from hivemind_worker.execution.workspace import Workspace, find_workspace
@@ -138,15 +141,25 @@ def test_a_container_that_ends_while_the_engine_is_away_is_told_by_its_own_exit(
 
 
 def test_an_engine_that_shuts_down_and_takes_the_container_along_is_not_the_jobs_fault(
-    shaky: Kit, proxy: Proxy
+    shaky: Kit, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = shaky.job("sleep", "60")
-    handle = Handle()
+    job = shaky.job(*python(GATED))
+    handle, asked, inspect = Handle(), threading.Event(), shaky.engine.inspect
+
+    def inspect_and_tell(container: str) -> Found | None:
+        try:
+            return inspect(container)
+        except EngineUnavailable:
+            asked.set()
+            raise
+
+    monkeypatch.setattr(shaky.engine, "inspect", inspect_and_tell)
     body = shaky.start(job, handle)
+    until(lambda: shaky.live(job) == b"before\n", "the program is up, and no signal is lost on its init")
     proxy.refuse()
     direct = Kit(shaky.settings.model_copy(update={"docker_host": None}), shaky.stores)
     assert direct.engine.kill(f"hm-{job.task_id}-1", "SIGTERM")
-    until(lambda: direct.engine.inspect(f"hm-{job.task_id}-1").status == "exited", "its end")  # type: ignore[union-attr]
+    assert asked.wait(60), "it wants to know more of the end, of an engine that is away by now"
     proxy.mend()
     ended = body.result()
     assert (ended.cause, ended.exit_code) == (Cause.ENGINE, 143)
