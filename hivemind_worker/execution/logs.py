@@ -47,7 +47,7 @@ class Pump:
         self._live = live
         self._cap = cap
         self._path = path
-        self._truncated = False
+        self._truncated = self._file_lost = False
         self._file: BinaryIO | None = None
         try:
             self._file = path.open("wb", buffering=BUFFER)
@@ -160,9 +160,17 @@ class Pump:
 
     def _lose_file(self, error: OSError) -> None:
         log.warning("log file cut short", file=self._path.parent.name, error=str(error))
-        self._truncated = True
+        self._truncated = self._file_lost = True
         file, self._file = self._file, None
         _close(file)
+
+    def _tell_file_lost(self) -> None:
+        """Into the file itself, should there be room again."""
+        try:
+            with self._path.open("ab") as file:
+                file.write(b"\n" + notice("the rest of this file could not be written; the live log has its end"))
+        except OSError as error:
+            log.warning("log file cut short without a word", file=self._path.parent.name, error=str(error))
 
     def _note_cut_short(self) -> None:
         self._truncated = True
@@ -178,6 +186,8 @@ class Pump:
         file, self._file = self._file, None
         if error := _close(file):
             self._lose_file(error)
+        if self._file_lost:
+            self._tell_file_lost()
         self._live_log.finish(self._tell_gap)
         self.flush()
         if not self._live.flush(SETTLE):

@@ -95,19 +95,26 @@ def test_a_job_that_takes_more_than_its_share_is_to_blame_although_the_disk_is_f
 
 
 def test_a_log_on_a_full_disk_is_cut_short_and_said_to_be_and_the_live_one_is_whole(kit: Kit) -> None:
-    job = kit.job("sh", "-c", "until [ -e go ]; do sleep 0.05; done; seq 1 20000", image=BUSYBOX)
+    waits = "until [ -e {0} ]; do sleep 0.05; done; "
+    code = waits.format("go") + "seq 1 60000; " + waits.format("end")
+    job = kit.job("sh", "-c", code, image=BUSYBOX)
     handle = Handle()
     body = kit.start(job, handle)
-    work = kit.settings.state / "workspaces" / f"{job.task_id}-1" / "work"
+    workspace = kit.settings.state / "workspaces" / f"{job.task_id}-1"
+    work = workspace / "work"
     (work / "go.part").touch()
     fill(kit.settings.state)
     (work / "go.part").rename(work / "go")
+    expected = b"".join(b"%d\n" % n for n in range(1, 60001))
+    until_true(lambda: kit.live(job) == expected, "the live log")
+    make_room(kit.settings.state)
+    (work / "end").touch()
     ended = body.result()
     handle.close()
     assert ended.cause is Cause.OK
     assert ended.log.truncated
-    expected = b"".join(b"%d\n" % n for n in range(1, 20001))
-    until_true(lambda: kit.live(job) == expected, "the live log")
+    kept = (workspace / "execution_log.txt").read_bytes()
+    assert b"[hivemind] the rest of this file could not be written" in kept
 
 
 def test_nothing_is_admitted_to_a_full_disk_and_what_waited_runs_once_there_is_room(

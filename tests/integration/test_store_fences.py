@@ -123,6 +123,8 @@ def test_the_rest_of_a_log_may_follow_the_end(stores: Stores) -> None:
     stores.jobs.finish(job, OK)
     stores.logs.append("t1", [chunk(1)], worker="w1")
     assert len(stores.logs.read("t1", 0)) == 1
+    kept = [stores.redis.ttl(key) for key in (stores.keys.job("t1"), stores.keys.log("t1"))]
+    assert 0 < kept[1] <= kept[0]
 
 
 def test_chunks_that_are_there_already_stay_as_they_are(stores: Stores) -> None:
@@ -150,12 +152,12 @@ def test_a_delayed_job_is_no_candidate_hides_nobody_and_comes_back_when_its_time
     waiting = stores.jobs.get("t1")
     assert waiting.not_before is not None
     assert waiting.not_before > stores.ledger.now_ms()
-    assert stores.ledger.candidates(FREE) == []
+    assert stores.ledger.candidates([FREE]) == []
     assert stores.jobs.positions(["t1"]) == {"t1": 1}
     assert stores.ledger.promote() == 0
     client.zadd(stores.keys.delayed, {"t1": 1})
     assert stores.ledger.promote() == 1
-    assert [each.task_id for each in stores.ledger.candidates(FREE)] == ["t1"]
+    assert [each.task_id for each in stores.ledger.candidates([FREE])] == ["t1"]
     assert stores.jobs.get("t1").not_before is None
     assert admit(stores, attempt=2) == "ok"
 

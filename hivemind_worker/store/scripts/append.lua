@@ -17,5 +17,8 @@ for i = 4, #ARGV, 6 do
       'o', ARGV[i + 4], 'e', ARGV[i + 5])
   end
 end
+-- A log that Redis was away for comes after its job's end, and must not stay for ever.
+local left = redis.call('TTL', KEYS[1])
+if left > 0 and redis.call('TTL', KEYS[2]) == -1 then redis.call('EXPIRE', KEYS[2], left) end
 redis.call('PUBLISH', ARGV[3], 'log')
 return 'done'
