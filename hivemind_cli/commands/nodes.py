@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import click
 
-from hivemind_cli.output import emit_json, note, size, table, width
+from hivemind_cli.output import clean, emit_json, note, size, table, width
 from hivemind_cli.progress import StatusLine
 from hivemind_cli.session import Session, command, pass_session
 
@@ -23,6 +24,7 @@ def nodes(session: Session) -> None:
         emit_json({"nodes": found})
     elif found:
         print("\n".join(table(HEAD, [row(node) for node in found], width())))
+        print("".join(f"{line}\n" for node in found for line in remarks(node)), end="")
     else:
         note("no node has announced itself yet")
 
@@ -41,6 +43,28 @@ def row(node: dict[str, Any]) -> tuple[str, ...]:
         str(node["waiting"]),
         f"cpu {usage['cpu_percent']:.0f}%, memory {size(usage['memory_used'])}, load {usage['load_1m']:.1f}",
     )
+
+
+def remarks(node: dict[str, Any]) -> Iterator[str]:
+    """What a table has no room for: an operator's caps, devices that take nothing, cores lent beyond what there is."""
+    name, caps = node["node"], node["caps"] or {}
+    words = {"max_cpu": "cores", "max_memory": "memory", "max_gpus": "GPUs", "max_tasks": "jobs"}
+    capped = [
+        f"{size(caps[cap]) if cap == 'max_memory' else format(caps[cap], 'g')} {word}"
+        for cap, word in words.items()
+        if caps.get(cap) is not None
+    ]
+    if capped:
+        yield f"{name}: capped to {', '.join(capped)} by an operator"
+    yield from (f"{name}: {warning}" for warning in node["warnings"])
+    if node["gpu_trouble"]:
+        yield f"{name}: {clean(node['gpu_trouble'])}"
+    for gpu in node["gpus"]:
+        state = clean(gpu["trouble"]) or ("cordoned" if gpu["cordoned"] else "")
+        if state:
+            yield f"{name}: GPU {gpu['index']} ({gpu['uuid']}, {clean(gpu['name'])}): {state}; {gpu['jobs']} jobs on it"
+    if node["cpu_factor"] > 1:
+        yield f"{name}: idle cores are lent up to {node['cpu_factor']:g} times"
 
 
 @command()

@@ -152,7 +152,8 @@ class Controller:
         places = [Place(node, held[node.node]) for node in nodes]
         free = [free_on(place.node, place.rows.values())[0] for place in places if place.node.state is NodeState.UP]
         promise = self._ledger.promise()
-        waiting = self._ledger.candidates(free, promise.task_id if promise else "")
+        owners = self._owners(held.values())
+        waiting = self._ledger.candidates(free, promise.task_id if promise else "", owners)
         if not waiting and promise is None:
             return False
         made = plan(
@@ -162,7 +163,7 @@ class Controller:
             now=self._ledger.now_ms(),
             rules=self._rules,
             promise=promise,
-            owners=self._owners(held.values()),
+            owners=owners,
             reasons=False,
         )
         if made.broken:

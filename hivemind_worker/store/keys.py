@@ -42,6 +42,11 @@ class Keys:
         """Sorted set: ids of one owner's waiting jobs, next first. `_lib.lua` builds the same name."""
         return self._key("waiting") + f"/{owner}"
 
+    @property
+    def owners(self) -> str:
+        """Set: owners that have waiting jobs. `_lib.lua` builds the same name."""
+        return self._key("owners")
+
     def rate(self, owner: str) -> str:
         """Hash with an expiry: how many assignments the owner may still send just now."""
         return self._key("rate", owner)

@@ -12,6 +12,7 @@ from uuid import uuid4
 import redis
 
 from hivemind_worker.domain.errors import NotFound
+from hivemind_worker.domain.limits import OwnersRunning
 from hivemind_worker.domain.line import Candidate, Claim, Promise
 from hivemind_worker.domain.node import Gpu, Node, NodeCaps, NodeState, NodeUsage, Reservation
 from hivemind_worker.domain.resources import RESOURCES, Amount, Request
@@ -208,11 +209,18 @@ class Ledger:
         """Replace the head's reservation; False when another plan was quicker, whose word then stands."""
         return bool(self._scripts.run("promise", [self._keys.promise], [_as_json(known), _as_json(made)]))
 
-    def candidates(self, free: Sequence[Amount], also: str = "") -> list[Candidate]:
+    def candidates(
+        self,
+        free: Sequence[Amount],
+        also: str = "",
+        owners: OwnersRunning = OwnersRunning(),  # noqa: B008 - frozen
+    ) -> list[Candidate]:
         """The heads of every shape's line, in the order of the whole line.
 
         As many of a shape as there are free slots where the shape fits some node's `free`; the first alone where it
         does not, because one is enough to say what it waits for and to keep room for it. And the job `also`.
+        While some owner runs as many as it may, also the heads of the other owners' own lines: the first jobs of a
+        shape may all be that owner's.
         """
         with named_faults():
             shapes = sorted(text(shape) for shape in self._redis.smembers(self._keys.shapes))
@@ -226,7 +234,10 @@ class Ledger:
                 for task_id, rank in line
             ]
             if also and all(task_id != also for _, task_id, _ in heads):
-                heads += self._place_of(also)
+                heads += self._places_of([also])
+            if others := self._others_first(owners, sum(each.slots for each in free)):
+                seen = {task_id for _, task_id, _ in heads}
+                heads += self._places_of([task_id for task_id in others if task_id not in seen])
             pipe = self._redis.pipeline(transaction=False)
             for _, task_id, _ in heads:
                 pipe.hmget(self._keys.job(task_id), "attempt", "created", "timeout", "owner", "version")
@@ -235,15 +246,30 @@ class Ledger:
         found = [candidate for candidate in made if candidate is not None]
         return sorted(found, key=lambda candidate: (candidate.rank, candidate.task_id))
 
-    def _place_of(self, task_id: str) -> list[tuple[str, str, float]]:
-        """A job's shape and rank, if it stands in its shape's line."""
-        spec = self._redis.hget(self._keys.job(task_id), "spec")
-        try:
-            shape = Request.model_validate(json.loads(spec)["requests"]).shape if spec else ""
-        except (ValueError, KeyError, TypeError):
+    def _others_first(self, owners: OwnersRunning, most: int) -> list[str]:
+        """The first jobs of each owner that may still start one, while another may not."""
+        if owners.most is None:
             return []
-        rank = self._redis.zscore(self._keys.waiting(shape), task_id) if shape else None
-        return [] if rank is None else [(shape, task_id, float(rank))]
+        names = sorted(text(name) for name in self._redis.smembers(self._keys.owners))
+        able = [name for name in names if not owners.full(name)]
+        if len(able) == len(names):
+            return []
+        pipe = self._redis.pipeline(transaction=False)
+        for name in able:
+            pipe.zrange(self._keys.waiting_of(name), 0, max(1, most) - 1)
+        return [text(task_id) for line in pipe.execute() for task_id in line]
+
+    def _places_of(self, task_ids: Sequence[str]) -> list[tuple[str, str, float]]:
+        """Shapes and ranks of jobs, of those that stand in their shape's line."""
+        pipe = self._redis.pipeline(transaction=False)
+        for task_id in task_ids:
+            pipe.hget(self._keys.job(task_id), "spec")
+        shapes = [(task_id, _shape_of(spec)) for task_id, spec in zip(task_ids, pipe.execute(), strict=True)]
+        known = [(task_id, shape) for task_id, shape in shapes if shape]
+        for task_id, shape in known:
+            pipe.zscore(self._keys.waiting(shape), task_id)
+        ranks = zip(known, pipe.execute(), strict=True)
+        return [(shape, task_id, float(rank)) for (task_id, shape), rank in ranks if rank is not None]
 
     def living(self, node: str, workers: Iterable[str]) -> frozenset[str]:
         """Which of these workers hold a lease now."""
@@ -314,6 +340,14 @@ def _candidate(shape: str, task_id: str, rank: float, found: Any) -> Candidate |
 
 def _as_json(promise: Promise | None) -> str:
     return json.dumps(asdict(promise)) if promise else ""
+
+
+def _shape_of(spec: Any) -> str:
+    """The shape in a record's spec; '' where there is none or it makes no sense."""
+    try:
+        return Request.model_validate(json.loads(spec)["requests"]).shape if spec else ""
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 @lru_cache(maxsize=10_000)

@@ -18,6 +18,7 @@ from hivemind_worker.domain.errors import (
     TooFast,
 )
 from hivemind_worker.domain.job import State
+from hivemind_worker.domain.limits import OwnersRunning
 from hivemind_worker.domain.line import Claim
 from hivemind_worker.domain.node import Gpu, NodeState, total
 from hivemind_worker.domain.outcome import Cause, Outcome
@@ -158,6 +159,19 @@ def test_no_owner_runs_more_than_it_may_on_all_nodes_together(stores: Stores, se
     assert fair.ledger.reserve("n1", "w1", list(claims.values())) == ["gone", "ok", "owner", "ok"]
     fair.jobs.finish(fair.jobs.claim("ann0", 1, node="n2", worker="w1"), OK)
     assert fair.ledger.reserve("n1", "w1", [claims["ann2"]]) == ["ok"]
+    fair.close()
+
+
+def test_a_crowd_of_an_owner_that_may_start_none_hides_nobody(stores: Stores, settings: Settings) -> None:
+    fair = limited(settings, max_running_per_owner=1)
+    announce(fair)
+    fair.jobs.create_many([new_job(f"ann{i:03}", owner="ann") for i in range(300)] + [new_job("bob", owner="bob")])
+    assert admit(fair, "ann000") == "ok"
+    owners = OwnersRunning.of(1, [row(owner="ann")])
+    assert "bob" not in {each.task_id for each in fair.ledger.candidates([FREE])}
+    assert "bob" in {each.task_id for each in fair.ledger.candidates([FREE], "", owners)}
+    fair.jobs.cancel("bob", 1.0)
+    assert fair.redis.smembers(fair.keys.owners) == {b"ann"}
     fair.close()
 
 

@@ -23,11 +23,18 @@ local function line_of(waiting_all, id)
   return waiting_all .. '/' .. (redis.call('HGET', record, 'owner') or '')
 end
 
+-- The owners that have jobs in the line: Keys.owners.
+local function owners_of(waiting_all)
+  return (string.gsub(waiting_all, 'waiting$', 'owners'))
+end
+
 -- The one way into the waiting line and the one way out. The job's record must be there. A job that may not start yet
 -- has its place in the whole line and in its owner's; `promote` puts it into its shape's, which admission looks at.
 local function keep_place(waiting_all, id, rank)
   redis.call('ZADD', waiting_all, rank, id)
-  redis.call('ZADD', line_of(waiting_all, id), rank, id)
+  local line = line_of(waiting_all, id)
+  redis.call('ZADD', line, rank, id)
+  redis.call('SADD', owners_of(waiting_all), string.sub(line, #waiting_all + 2))
 end
 
 local function join_line(waiting, waiting_all, shapes, shape, id, rank)
@@ -54,7 +61,11 @@ local function standing(job, attempt, worker)
 end
 
 local function leave_line(waiting, waiting_all, shapes, shape, id)
-  redis.call('ZREM', line_of(waiting_all, id), id)
+  local line = line_of(waiting_all, id)
+  redis.call('ZREM', line, id)
+  if redis.call('EXISTS', line) == 0 then
+    redis.call('SREM', owners_of(waiting_all), string.sub(line, #waiting_all + 2))
+  end
   redis.call('ZREM', waiting_all, id)
   redis.call('ZREM', waiting, id)
   if redis.call('EXISTS', waiting) == 0 then redis.call('SREM', shapes, shape) end

@@ -1,0 +1,106 @@
+"""A whole node whose NVIDIA library is the stand-in: what an operator and a submitter see of its devices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.engine import BUSYBOX
+from tests.gpu_standin import GIB, Machine, build
+from tests.nodes import Node
+from tests.processes import eventually
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Machine:
+    folder = tmp_path_factory.mktemp("machine")
+    build(folder)
+    return Machine(folder / "machine").add("GPU-aaaa", 8).add("GPU-bbbb", 16, reserved=GIB)
+
+
+@pytest.fixture(scope="module")
+def node(machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """One node for all tests of this file."""
+    found = {"LD_LIBRARY_PATH": str(machine.path.parent), "NVML_STANDIN": str(machine.path)}
+    node = Node(tmp_path_factory.mktemp("node") / "state", "gpu-node", HIVEMIND_FLOWER_ENABLED="0", **found)
+    node.up()
+    try:
+        yield node
+    finally:
+        node.end()
+
+
+def seen(node: Node) -> dict[str, str]:
+    """What `nodes` says of each device."""
+    gpus = node.json("nodes")["nodes"][0]["gpus"]
+    return {gpu["uuid"]: gpu["trouble"] or ("cordoned" if gpu["cordoned"] else "") for gpu in gpus}
+
+
+def lends(node: Node) -> dict[str, float]:
+    allocatable: dict[str, float] = node.json("nodes")["nodes"][0]["allocatable"]
+    return allocatable
+
+
+def refused(node: Node, *options: str) -> str:
+    done = node.hivemind("submit", *options, BUSYBOX, "true")
+    assert done.returncode != 0
+    return done.stderr
+
+
+def test_devices_are_lent_and_more_than_there_are_is_refused_by_name(node: Node) -> None:
+    assert seen(node) == {"GPU-aaaa": "", "GPU-bbbb": ""}
+    assert lends(node)["gpus"] == 2
+    assert "requests.gpus: asked for 3 GPUs, but the most a node can lend is 2" in refused(node, "--gpus", "3")
+    large = refused(node, "--gpus", "2", "--gpu-memory", "12G")
+    assert "requests.gpu_memory: asked for 2 GPUs of 12G each (the largest device lends 15G)" in large
+
+
+def test_a_cordon_keeps_jobs_waiting_and_outlives_the_heartbeat(node: Node) -> None:
+    assert "GPU 0 (GPU-aaaa): cordoned" in node.hivemind("node", "cordon-gpu", "0").stderr
+    assert "GPU-aaaa" in node.hivemind("nodes").stdout
+    waits = node.json("submit", "--gpus", "2", BUSYBOX, "true")["task_id"]
+    eventually(lambda: "GPU" in node.json("show", waits)["waiting"]["reason"])
+    assert seen(node) == {"GPU-aaaa": "cordoned", "GPU-bbbb": ""}
+    node.hivemind("stop", waits)
+    node.hivemind("node", "uncordon-gpu", "GPU-a")
+    eventually(lambda: seen(node) == {"GPU-aaaa": "", "GPU-bbbb": ""})
+    assert node.hivemind("node", "cordon-gpu", "7").returncode == 1
+
+
+def test_a_device_that_falls_ill_leaves_capacity_and_comes_back(node: Node, machine: Machine) -> None:
+    machine.change("GPU-aaaa", remap_pending=1)
+    eventually(lambda: lends(node)["gpus"] == 1)
+    assert "GPU 0 of gpu-node is out: rows of its memory wait" in refused(node, "--gpus", "2")
+    assert "rows of its memory" in node.hivemind("nodes").stdout
+    machine.change("GPU-aaaa", remap_pending=0)
+    eventually(lambda: lends(node)["gpus"] == 2)
+
+
+def test_memory_of_a_driver_that_died_is_refused_by_name(node: Node, machine: Machine) -> None:
+    machine.driver = 999
+    machine.write()
+    eventually(lambda: lends(node)["gpus"] == 0)
+    assert "the NVIDIA driver does not answer: Unknown Error" in refused(node, "--gpus", "1", "--gpu-memory", "1G")
+    machine.driver = 0
+    machine.write()
+    eventually(lambda: lends(node)["gpus"] == 2)
+
+
+def test_caps_are_set_while_the_node_runs_and_survive_its_restart(node: Node) -> None:
+    running = node.json("submit", "--cpu", "0.2", "--timeout", "5m", BUSYBOX, "sleep", "300")["task_id"]
+    eventually(lambda: node.json("show", running)["state"] == "running")
+    told = node.hivemind("node", "set", "--max-cpu", "0.1", "--max-memory", "1T", "--max-tasks", "9").stderr
+    assert "gpu-node lends 0.1 cores" in told
+    assert "warning: the cap of 1T of memory is more than the node has" in told
+    assert node.json("show", running)["state"] == "running"
+    assert "capped to 0.1 cores, 1T memory, 9 jobs by an operator" in node.hivemind("nodes").stdout
+    node.hivemind("down")
+    node.up()
+    eventually(lambda: lends(node)["cpu"] == 0.1)
+    assert node.json("show", running)["state"] == "running"
+    node.hivemind("node", "set", "--max-cpu", "none", "--max-memory", "none", "--max-tasks", "none")
+    assert lends(node)["cpu"] > 0.5
+    node.hivemind("stop", running)
+    assert node.hivemind("node", "set").returncode == 2
+    assert node.hivemind("node", "set", "--max-cpu", "nan").returncode != 0
