@@ -10,6 +10,7 @@ from urllib.parse import quote, urlencode
 
 from hivemind_worker.domain.errors import EngineUnavailable
 from hivemind_worker.execution.found import Found, ImageInfo, parse_found, parse_image, parse_listed
+from hivemind_worker.execution.restarts import engine_started_at
 from hivemind_worker.execution.wire import Address, EngineRefused, EngineStream, call, open_stream
 from hivemind_worker.settings import Settings
 
@@ -58,6 +59,10 @@ class Engine:
                 answer = False
             self._healthy = (time.monotonic(), answer)
         return answer
+
+    def started_at(self) -> float | None:
+        """Epoch seconds at which its process was started; None where that cannot be known. Does not raise."""
+        return engine_started_at(self._address)
 
     # --- images ----------------------------------------------------------------------------------------
 

@@ -30,6 +30,7 @@ READS_PER_TURN = 16
 #: seconds to wait at a job's end for Redis to have its log
 SETTLE = 5.0
 
+_UNREAD = "the container engine was away when the job ended: the end of its output may be missing here"
 _CUT_SHORT = "some of the output is missing: the engine kept only its last part while no worker watched"
 
 
@@ -180,9 +181,14 @@ class Pump:
 
     # --- the end -----------------------------------------------------------------------------------------
 
-    def finish(self, keep: int) -> LogInfo:
-        """Complete file and live tail, of which the last `keep` bytes stay. What the job wrote, in bytes."""
+    def finish(self, keep: int, *, unread: bool = False) -> LogInfo:
+        """Complete file and live tail, of which the last `keep` bytes stay. What the job wrote, in bytes.
+
+        `unread`: the engine was away at the end, so that nobody can tell whether this is all of it.
+        """
         self._file_log.finish(lambda gone: self._write(Stream.NOTICE, b"\n" + notice(self._gap(gone))))
+        if unread:
+            self._write(Stream.NOTICE, notice(_UNREAD))
         file, self._file = self._file, None
         if error := _close(file):
             self._lose_file(error)
@@ -190,6 +196,8 @@ class Pump:
             self._tell_file_lost()
         self._live_log.finish(self._tell_gap)
         self.flush()
+        if unread:
+            self._live.notice(_UNREAD)
         if not self._live.flush(SETTLE):
             log.warning("live log not complete yet", job_id=self._live.task_id)
         self._live.close(keep)

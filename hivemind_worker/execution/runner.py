@@ -26,6 +26,7 @@ from hivemind_worker.execution.logs import SETTLE, Pump
 from hivemind_worker.execution.patience import check, patiently
 from hivemind_worker.execution.prepared import Ended, Prepared
 from hivemind_worker.execution.requirements import asks_for_packages, read_marker, wrap, wrapper_env
+from hivemind_worker.execution.restarts import ended_unread, ended_with_engine
 from hivemind_worker.execution.room import no_room
 from hivemind_worker.execution.sandbox import Identity, Place, container_body, program_of
 from hivemind_worker.execution.since import Moment, ran_for, rebooted, wall_seconds
@@ -233,7 +234,6 @@ class Runner:
         started: float,
     ) -> Ended:
         """Cause, evidence, usage. The engine is asked once more only where its word can matter."""
-        info = pump.finish(self._settings.log_tail_bytes)
         spec, found, looks = prepared.job.assignment, None, 0
 
         def look() -> Found | None:
@@ -243,6 +243,10 @@ class Runner:
 
         if left.code != 0 or launched.found is not None:
             found = patiently(handle, look, started=True)
+        engine_started = self._engine.started_at() if launched.found is not None else None
+        before = launched.found is not None and not launched.found.running
+        unread = left.unread or (before and ended_unread(found, engine_started))
+        info = pump.finish(self._settings.log_tail_bytes, unread=unread)
         wall = wall_seconds(found, left.at - started)
         words = _last_words(prepared.workspace.log)
         reason, used, full = left.reason, _held(prepared, left, disk), no_room(self._base) if left.code else ""
@@ -262,7 +266,8 @@ class Runner:
             disk_used=used,
             disk_cap=spec.requests.disk,
             gpu_evidence=gpu_evidence,
-            outage=left.outage or looks > 1,  # an engine that shuts down ends its containers first
+            # An engine that shuts down ends its containers first; one that comes up ends those that it finds.
+            outage=left.outage or looks > 1 or ended_with_engine(found, engine_started),
             rebooted=rebooted(prepared.workspace.start, found, Moment.now()),
             gone=left.gone or (left.code != 0 and (found is None or found.status in ("removing", "dead"))),
             requirements=read_marker(prepared.workspace.work),

@@ -57,6 +57,8 @@ class Exit:
     outage: bool
     gone: bool
     at: float
+    #: it ended while the engine was away, so that nobody read the end of its output
+    unread: bool = False
 
 
 class Watch:
@@ -95,6 +97,7 @@ class Watch:
         self._kill_at = NEVER
         self._idle_until = 0.0
         self._outage = False
+        self._unread = False
         self._mute = False
         self._copies = 0
         self._backoff = Backoff(handle)
@@ -108,7 +111,7 @@ class Watch:
             self._meter.ended()
             if not gone:
                 self._read_rest()
-            return Exit(code, self._reason or self._limits.noted, self._outage, gone, at)
+            return Exit(code, self._reason or self._limits.noted, self._outage, gone, at, self._unread)
         finally:
             self._close_streams()
 
@@ -137,6 +140,9 @@ class Watch:
         if self._wait is None:
             self._said = b""
             self._wait = self._engine.wait(self._container)
+            if self._outage and not self._unread:
+                found = self._engine.inspect(self._container)
+                self._unread = found is None or not found.running
             self._backoff = Backoff(self._handle)
         if self._output is None and self._output_ended == NEVER and not self._mute:
             self._live = False

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -126,6 +127,48 @@ def test_a_worker_that_comes_back_while_the_engine_is_away_waits_for_its_word(
     timer.join()
     again.close()
     assert (ended.cause, ended.exit_code) == (Cause.EXIT, 7)
+
+
+def test_an_engine_that_takes_the_jobs_along_of_a_worker_that_is_away_is_the_infrastructures_fault(
+    kit: Kit, own: OwnEngine
+) -> None:
+    job, handle = kit.job("sh", "-c", f"trap 'exit 143' TERM; {COUNT}", image=BUSYBOX), Handle()
+    body = kit.start(job, handle)
+    until(lambda: len(kit.live(job).splitlines()) > 5, "some output")
+    handle.detach()
+    with pytest.raises(Detached):
+        body.result()
+    handle.close()
+    own.kill()
+    own.up()
+    again = Handle()
+    prepared = kit.prepare(job.model_copy(update={"state": State.RUNNING}), again)
+    ended = kit.runner.run(prepared, again, lambda: None)
+    again.close()
+    assert ended.exit_code in (137, 143)
+    assert ended.cause is Cause.ENGINE
+
+
+def test_output_that_no_engine_was_there_to_read_is_a_marked_gap(kit: Kit, live_restore: OwnEngine) -> None:
+    with counting(kit) as (job, ends):
+        live_restore.kill()
+        work = kit.settings.state / "workspaces" / f"{job.task_id}-1" / "work"
+        (work / "end").touch()
+        until(lambda: not running(kit, job), "it ends without an engine")
+        live_restore.up()
+    assert (ends[0].cause, ends[0].exit_code) == (Cause.EXIT, 7)
+    assert b"the engine was away when the job ended" in kit.live(job, Stream.NOTICE).replace(b"container ", b"")
+    assert b"may be missing here" in (work.parent / "execution_log.txt").read_bytes()
+
+
+def running(kit: Kit, job: Job) -> bool:
+    """Whether any process of the job's user works in its workspace, asked of the kernel."""
+    work = kit.settings.state / "workspaces" / f"{job.task_id}-1" / "work"
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and (entry / "cwd").stat().st_ino == work.stat().st_ino:
+                return True
+    return False
 
 
 def test_a_frozen_engine_costs_neither_a_running_job_nor_a_new_one(

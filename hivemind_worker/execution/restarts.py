@@ -1,0 +1,70 @@
+"""Whether a container's end fell into its engine's restart: the engine's own start against the container's stamps.
+
+An engine that was away reads nothing meanwhile. What a container printed in that time is lost if it also ended in
+that time, and an engine without live-restore ends the containers that it finds when it comes up. A worker that was
+there sees the outage; one that was killed together with the engine can tell by this alone.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import time
+from pathlib import Path
+
+from hivemind_worker.execution.found import Found
+from hivemind_worker.execution.wire import Address
+
+#: where an engine that systemd listens for keeps its number
+PIDFILES = (Path("/run/docker.pid"), Path("/var/run/docker.pid"))
+CONNECT_TIMEOUT = 2.0
+#: seconds after an engine's start within which it may still be ending the containers that it found
+TIDYING = 30.0
+#: seconds by which an engine that comes up may be late in noting that a container has ended meanwhile
+NOTING = 5.0
+
+
+def engine_started_at(address: Address) -> float | None:
+    """Epoch seconds at which the engine's process was started; None where that cannot be known, as over TCP."""
+    if not address.path:
+        return None
+    try:
+        with address.connect(CONNECT_TIMEOUT) as sock:
+            said = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        pid = struct.unpack("3i", said)[0]
+        return _started(pid if pid > 1 else _noted_pid())
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def _noted_pid() -> int:
+    """The number that the engine wrote down, where init listens in its stead. Raises OSError, ValueError."""
+    for path in PIDFILES:
+        if path.exists():
+            return int(path.read_text("ascii"))
+    raise FileNotFoundError("no engine has noted its number")
+
+
+def _started(pid: int) -> float:
+    """Epoch seconds. Raises OSError, ValueError, IndexError."""
+    stat = Path(f"/proc/{pid}/stat").read_text("utf-8", errors="replace")
+    ticks = int(stat.rpartition(")")[2].split()[19])  # the name before it may hold anything
+    up = ticks / os.sysconf("SC_CLK_TCK")
+    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + up
+
+
+def ended_with_engine(found: Found | None, engine_started: float | None) -> bool:
+    """Whether it was started before this engine, and ended before the engine was done with what it found. Pure."""
+    return _ended_within(found, engine_started, TIDYING)
+
+
+def ended_unread(found: Found | None, engine_started: float | None) -> bool:
+    """Whether it ended while there was no engine, so that the end of its output may be lost. Pure."""
+    return _ended_within(found, engine_started, NOTING)
+
+
+def _ended_within(found: Found | None, engine_started: float | None, seconds: float) -> bool:
+    if found is None or engine_started is None or found.started_at is None or found.finished_at is None:
+        return False
+    return found.started_at < engine_started and found.finished_at < engine_started + seconds

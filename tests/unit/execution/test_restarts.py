@@ -1,0 +1,57 @@
+"""Whether a container's end fell into its engine's restart."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from hivemind_worker.execution.found import Found
+from hivemind_worker.execution.restarts import ended_unread, ended_with_engine, engine_started_at
+from hivemind_worker.execution.wire import Address
+
+
+def found(started: float | None, finished: float | None) -> Found:
+    return Found(id="c", name="hm-x-1", status="exited", labels={}, started_at=started, finished_at=finished)
+
+
+@pytest.mark.parametrize(
+    ("started", "finished", "engine", "unread", "taken_along"),
+    [
+        (100.0, 110.0, 50.0, False, False),  # the engine was there all the time
+        (100.0, 110.0, 120.0, True, True),  # it ended while there was no engine
+        (100.0, 122.0, 120.0, True, True),  # noted by the engine that came up
+        (100.0, 140.0, 120.0, False, True),  # ended by the engine that came up, with its grace
+        (100.0, 300.0, 120.0, False, False),  # it outlived the restart
+        (100.0, 110.0, None, False, False),  # nobody knows when the engine came up
+        (None, None, 120.0, False, False),
+    ],
+)
+def test_an_end_is_held_against_the_engines_start(
+    started: float | None, finished: float | None, engine: float | None, unread: bool, taken_along: bool
+) -> None:
+    assert ended_unread(found(started, finished), engine) is unread
+    assert ended_with_engine(found(started, finished), engine) is taken_along
+
+
+def test_a_container_that_is_gone_tells_nothing() -> None:
+    assert not ended_unread(None, 1.0)
+    assert not ended_with_engine(None, 1.0)
+
+
+def test_an_engines_start_is_that_of_the_process_that_listens(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen()
+        started = engine_started_at(Address.parse(f"unix://{tmp_path}/s"))
+    mine = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    ticks = int(Path(f"/proc/{os.getpid()}/stat").read_text().rpartition(")")[2].split()[19])
+    assert started == pytest.approx(mine + ticks / os.sysconf("SC_CLK_TCK"), abs=1.0)
+
+
+def test_an_engine_that_is_away_or_elsewhere_tells_no_start(tmp_path: Path) -> None:
+    assert engine_started_at(Address.parse(f"unix://{tmp_path}/nobody")) is None
+    assert engine_started_at(Address.parse("tcp://127.0.0.1:1")) is None
