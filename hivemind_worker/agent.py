@@ -18,6 +18,7 @@ from hivemind_worker.admission.running import Running
 from hivemind_worker.admission.sweep import Sweep
 from hivemind_worker.bootstrap import Stores, open_stores
 from hivemind_worker.capacity.gpu import GpuMonitor
+from hivemind_worker.capacity.scores import Scores
 from hivemind_worker.capacity.snapshot import Snapshot
 from hivemind_worker.delivery.artifacts import ArtifactLimits
 from hivemind_worker.delivery.report import Collector
@@ -53,12 +54,14 @@ class Agent:
     controller: Controller
     rounds: Rounds
     gpus: GpuMonitor
+    scores: Scores
     lock: IO[bytes]
 
     def start(self) -> None:
         """Begin to admit and to clean up."""
         self.controller.start()
         self.rounds.start()
+        self.scores.start()
 
     def let_go(self) -> None:
         """Admit nothing more and let every body leave; containers go on. Returns at once."""
@@ -70,6 +73,7 @@ class Agent:
         self.let_go()
         self.rounds.stop()
         self.gpus.stop()
+        self.scores.stop()
         self.controller.stop(timeout=1.0)
         self.runner.close()
 
@@ -101,11 +105,12 @@ def build_agent(
     node = settings.node_id
     engine = Engine(settings)
     gpus = GpuMonitor()
+    scores = Scores(settings.state, gpus)
     if settings.docker_enabled:
         gpus.start()
     runner = Runner(engine, settings, stores.logs, stores.bundles, site_id=stores.ledger.site_id, node=node, gpus=gpus)
     running: Running[Handle] = Running()
-    describe = describer(settings, engine, gpus)
+    describe = describer(settings, engine, gpus, scores)
     hinter = Hinter(send, settings.beat)
     controller = Controller(
         jobs=stores.jobs,
@@ -147,13 +152,14 @@ def build_agent(
         controller=controller,
         rounds=housekeeping(stores, janitor, running, node=node, settings=settings),
         gpus=gpus,
+        scores=scores,
         lock=lock,
     )
 
 
-def describer(settings: Settings, engine: Engine, gpus: GpuMonitor) -> Callable[[], Node]:
+def describer(settings: Settings, engine: Engine, gpus: GpuMonitor, scores: Scores) -> Callable[[], Node]:
     """A function that looks at this node."""
-    snapshot = Snapshot(settings, gpus)
+    snapshot = Snapshot(settings, gpus, scores)
 
     def trouble() -> str:
         return no_room(settings.state) if engine.healthy(fresh=True) else "the container engine does not answer"

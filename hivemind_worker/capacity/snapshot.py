@@ -9,7 +9,8 @@ from hivemind_worker.capacity.confines import read_confines
 from hivemind_worker.capacity.elastic import Elastic
 from hivemind_worker.capacity.gpu import GpuMonitor
 from hivemind_worker.capacity.host import Capacity, lend, machine_amount, read_usage
-from hivemind_worker.domain.node import Node, NodeState
+from hivemind_worker.capacity.scores import Scores
+from hivemind_worker.domain.node import Gpu, Node, NodeState
 from hivemind_worker.settings import Settings
 from hivemind_worker.version import __version__
 
@@ -23,9 +24,10 @@ class Snapshot:
     memory and processes are looked up every time, because an operator may change a container's limits while it runs.
     """
 
-    def __init__(self, settings: Settings, gpus: GpuMonitor) -> None:
+    def __init__(self, settings: Settings, gpus: GpuMonitor, scores: Scores | None = None) -> None:
         self._settings = settings
         self._gpus = gpus
+        self._scores = scores
         self._elastic = Elastic()
         self._disk = psutil.disk_usage(str(settings.state))
         for warning in self._capacity(len(gpus.reading().gpus)).warnings:
@@ -46,13 +48,18 @@ class Snapshot:
             capacity=capacity.total,
             reserve=capacity.reserve,
             allocatable=capacity.allocatable,
-            gpus=reading.gpus,
+            gpus=tuple(self._scored(gpu) for gpu in reading.gpus),
             gpu_trouble=reading.trouble,
+            cpu_score=self._scores.cpu if self._scores else 0.0,
             cpu_factor=self._elastic.factor,
             usage=usage,
             version=__version__,
             trouble=trouble,
         )
+
+    def _scored(self, gpu: Gpu) -> Gpu:
+        score = self._scores.gpu(gpu.uuid) if self._scores else 0.0
+        return gpu.model_copy(update={"score": score}) if score else gpu
 
     def _capacity(self, gpus: int) -> Capacity:
         machine = machine_amount(self._settings, read_confines(), gpus=gpus, disk=self._disk.total)

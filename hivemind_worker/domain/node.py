@@ -39,6 +39,8 @@ class Gpu(BaseModel):
     parent: str = ""
     #: why it is out of capacity; '' when it is well
     trouble: str = ""
+    #: how fast it is; 100 is the reference of capacity/bench_gpu.py; 0: not measured
+    score: float = 0.0
     #: an operator keeps new jobs off it
     cordoned: bool = False
 

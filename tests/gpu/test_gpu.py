@@ -9,6 +9,7 @@ import pytest
 
 from hivemind_worker.capacity.gpu import GpuMonitor
 from hivemind_worker.capacity.nvml import Nvml
+from hivemind_worker.capacity.scores import run
 from hivemind_worker.domain.resources import MIB
 
 pytestmark = pytest.mark.gpu
@@ -45,4 +46,12 @@ def test_the_monitor_sees_the_same() -> None:
     monitor = GpuMonitor()
     monitor.start()
     assert [gpu.uuid for gpu in monitor.reading().gpus] == [gpu.uuid for gpu in Nvml().read().gpus]
+    monitor.stop()
+
+
+def test_every_device_has_a_score() -> None:
+    monitor = GpuMonitor()
+    monitor.start()
+    for gpu in monitor.reading().gpus:
+        assert run("bench_gpu.py", {"CUDA_VISIBLE_DEVICES": gpu.uuid}) > 1
     monitor.stop()

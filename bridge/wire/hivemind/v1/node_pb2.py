@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16hivemind/v1/node.proto\x12\x0bhivemind.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"x\n\rNodeResources\x12\x0b\n\x03\x63pu\x18\x01 \x01(\x01\x12\x0e\n\x06memory\x18\x02 \x01(\x03\x12\x0c\n\x04gpus\x18\x03 \x01(\x05\x12\x0c\n\x04\x64isk\x18\x04 \x01(\x03\x12\r\n\x05slots\x18\x05 \x01(\x05\x12\x0c\n\x04pids\x18\x06 \x01(\x03\x12\x11\n\tspare_cpu\x18\x07 \x01(\x01\"o\n\tNodeUsage\x12\x13\n\x0b\x63pu_percent\x18\x01 \x01(\x01\x12\x13\n\x0bmemory_used\x18\x02 \x01(\x03\x12\x11\n\tdisk_used\x18\x03 \x01(\x03\x12\x0f\n\x07load_1m\x18\x04 \x01(\x01\x12\x14\n\x0c\x63pu_pressure\x18\x05 \x01(\x01\"\xa1\x01\n\x03Gpu\x12\x0c\n\x04uuid\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06memory\x18\x03 \x01(\x03\x12\x10\n\x08reserved\x18\x04 \x01(\x03\x12\r\n\x05index\x18\x05 \x01(\x05\x12\x0e\n\x06parent\x18\x06 \x01(\t\x12\x0f\n\x07trouble\x18\x07 \x01(\t\x12\x10\n\x08\x63ordoned\x18\x08 \x01(\x08\x12\x0c\n\x04held\x18\t \x01(\x03\x12\x0c\n\x04jobs\x18\n \x01(\x05\"\x9e\x01\n\x08NodeCaps\x12\x14\n\x07max_cpu\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x17\n\nmax_memory\x18\x02 \x01(\x03H\x01\x88\x01\x01\x12\x15\n\x08max_gpus\x18\x03 \x01(\x05H\x02\x88\x01\x01\x12\x16\n\tmax_tasks\x18\x04 \x01(\x05H\x03\x88\x01\x01\x42\n\n\x08_max_cpuB\r\n\x0b_max_memoryB\x0b\n\t_max_gpusB\x0c\n\n_max_tasks\"\xa7\x04\n\x04Node\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12,\n\x08\x63\x61pacity\x18\x03 \x01(\x0b\x32\x1a.hivemind.v1.NodeResources\x12\x37\n\x13reserved_for_system\x18\x04 \x01(\x0b\x32\x1a.hivemind.v1.NodeResources\x12/\n\x0b\x61llocatable\x18\x05 \x01(\x0b\x32\x1a.hivemind.v1.NodeResources\x12,\n\x08reserved\x18\x06 \x01(\x0b\x32\x1a.hivemind.v1.NodeResources\x12%\n\x05usage\x18\x07 \x01(\x0b\x32\x16.hivemind.v1.NodeUsage\x12\x0f\n\x07running\x18\x08 \x01(\x05\x12\x0f\n\x07waiting\x18\t \x01(\x03\x12-\n\theartbeat\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07workers\x18\x0b \x03(\t\x12\x0f\n\x07version\x18\x0c \x01(\t\x12\x1e\n\x04gpus\x18\r \x03(\x0b\x32\x10.hivemind.v1.Gpu\x12\x0f\n\x07trouble\x18\x0e \x01(\t\x12#\n\x04\x63\x61ps\x18\x10 \x01(\x0b\x32\x15.hivemind.v1.NodeCaps\x12\x10\n\x08warnings\x18\x11 \x03(\t\x12\x12\n\ncpu_factor\x18\x12 \x01(\x01\x12\x11\n\tcpu_score\x18\x13 \x01(\x01\x12\x13\n\x0bgpu_trouble\x18\x0f \x01(\t\"\x1e\n\x0eGetNodeRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\"3\n\x0fGetNodeResponse\x12 \n\x05nodes\x18\x01 \x03(\x0b\x32\x11.hivemind.v1.Node\"\x1c\n\x0c\x44rainRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\"R\n\x0eSetNodeRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12#\n\x04\x63\x61ps\x18\x02 \x01(\x0b\x32\x15.hivemind.v1.NodeCaps\x12\r\n\x05\x63lear\x18\x03 \x03(\t\"\'\n\nGpuRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0b\n\x03gpu\x18\x02 \x01(\t\"\x1d\n\rResumeRequest\x12\x0c\n\x04node\x18\x01 \x01(\t2\xf9\x02\n\x12NodeControlService\x12\x44\n\x07GetNode\x12\x1b.hivemind.v1.GetNodeRequest\x1a\x1c.hivemind.v1.GetNodeResponse\x12\x35\n\x05\x44rain\x12\x19.hivemind.v1.DrainRequest\x1a\x11.hivemind.v1.Node\x12\x37\n\x06Resume\x12\x1a.hivemind.v1.ResumeRequest\x1a\x11.hivemind.v1.Node\x12\x39\n\x07SetNode\x12\x1b.hivemind.v1.SetNodeRequest\x1a\x11.hivemind.v1.Node\x12\x37\n\tCordonGpu\x12\x17.hivemind.v1.GpuRequest\x1a\x11.hivemind.v1.Node\x12\x39\n\x0bUncordonGpu\x12\x17.hivemind.v1.GpuRequest\x1a\x11.hivemind.v1.Nodeb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16hivemind/v1/node.proto\x12\x0bhivemind.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"x\n\rNodeResources\x12\x0b\n\x03\x63pu\x18\x01 \x01(\x01\x12\x0e\n\x06memory\x18\x02 \x01(\x03\x12\x0c\n\x04gpus\x18\x03 \x01(\x05\x12\x0c\n\x04\x64isk\x18\x04 \x01(\x03\x12\r\n\x05slots\x18\x05 \x01(\x05\x12\x0c\n\x04pids\x18\x06 \x01(\x03\x12\x11\n\tspare_cpu\x18\x07 \x01(\x01\"o\n\tNodeUsage\x12\x13\n\x0b\x63pu_percent\x18\x01 \x01(\x01\x12\x13\n\x0bmemory_used\x18\x02 \x01(\x03\x12\x11\n\tdisk_used\x18\x03 \x01(\x03\x12\x0f\n\x07load_1m\x18\x04 \x01(\x01\x12\x14\n\x0c\x63pu_pressure\x18\x05 \x01(\x01\"\xb0\x01\n\x03Gpu\x12\x0c\n\x04uuid\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06memory\x18\x03 \x01(\x03\x12\x10\n\x08reserved\x18\x04 \x01(\x03\x12\r\n\x05index\x18\x05 \x01(\x05\x12\x0e\n\x06parent\x18\x06 \x01(\t\x12\x0f\n\x07trouble\x18\x07 \x01(\t\x12\x10\n\x08\x63ordoned\x18\x08 \x01(\x08\x12\x0c\n\x04held\x18\t \x01(\x03\x12\x0c\n\x04jobs\x18\n \x01(\x05\x12\r\n\x05score\x18\x0b \x01(\x01\"\x9e\x01\n\x08NodeCaps\x12\x14\n\x07max_cpu\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x17\n\nmax_memory\x18\x02 \x01(\x03H\x01\x88\x01\x01\x12\x15\n\x08max_gpus\x18\x03 \x01(\x05H\x02\x88\x01\x01\x12\x16\n\tmax_tasks\x18\x04 \x01(\x05H\x03\x88\x01\x01\x42\n\n\x08_max_cpuB\r\n\x0b_max_memoryB\x0b\n\t_max_gpusB\x0c\n\n_max_tasks\"\xa7\x04\n\x04Node\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12,\n\x08\x63\x61pacity\x18\x03 \x01(\x0b\x32\x1a.hivemind.v1.NodeResources\x12\x37\n\x13reserved_for_system\x18\x04 \x01(\x0b\x32\x1a.hivemind.v1.NodeResources\x12/\n\x0b\x61llocatable\x18\x05 \x01(\x0b\x32\x1a.hivemind.v1.NodeResources\x12,\n\x08reserved\x18\x06 \x01(\x0b\x32\x1a.hivemind.v1.NodeResources\x12%\n\x05usage\x18\x07 \x01(\x0b\x32\x16.hivemind.v1.NodeUsage\x12\x0f\n\x07running\x18\x08 \x01(\x05\x12\x0f\n\x07waiting\x18\t \x01(\x03\x12-\n\theartbeat\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07workers\x18\x0b \x03(\t\x12\x0f\n\x07version\x18\x0c \x01(\t\x12\x1e\n\x04gpus\x18\r \x03(\x0b\x32\x10.hivemind.v1.Gpu\x12\x0f\n\x07trouble\x18\x0e \x01(\t\x12#\n\x04\x63\x61ps\x18\x10 \x01(\x0b\x32\x15.hivemind.v1.NodeCaps\x12\x10\n\x08warnings\x18\x11 \x03(\t\x12\x12\n\ncpu_factor\x18\x12 \x01(\x01\x12\x11\n\tcpu_score\x18\x13 \x01(\x01\x12\x13\n\x0bgpu_trouble\x18\x0f \x01(\t\"\x1e\n\x0eGetNodeRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\"3\n\x0fGetNodeResponse\x12 \n\x05nodes\x18\x01 \x03(\x0b\x32\x11.hivemind.v1.Node\"\x1c\n\x0c\x44rainRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\"R\n\x0eSetNodeRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12#\n\x04\x63\x61ps\x18\x02 \x01(\x0b\x32\x15.hivemind.v1.NodeCaps\x12\r\n\x05\x63lear\x18\x03 \x03(\t\"\'\n\nGpuRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0b\n\x03gpu\x18\x02 \x01(\t\"\x1d\n\rResumeRequest\x12\x0c\n\x04node\x18\x01 \x01(\t2\xf9\x02\n\x12NodeControlService\x12\x44\n\x07GetNode\x12\x1b.hivemind.v1.GetNodeRequest\x1a\x1c.hivemind.v1.GetNodeResponse\x12\x35\n\x05\x44rain\x12\x19.hivemind.v1.DrainRequest\x1a\x11.hivemind.v1.Node\x12\x37\n\x06Resume\x12\x1a.hivemind.v1.ResumeRequest\x1a\x11.hivemind.v1.Node\x12\x39\n\x07SetNode\x12\x1b.hivemind.v1.SetNodeRequest\x1a\x11.hivemind.v1.Node\x12\x37\n\tCordonGpu\x12\x17.hivemind.v1.GpuRequest\x1a\x11.hivemind.v1.Node\x12\x39\n\x0bUncordonGpu\x12\x17.hivemind.v1.GpuRequest\x1a\x11.hivemind.v1.Nodeb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,23 +37,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NODEUSAGE']._serialized_start=194
   _globals['_NODEUSAGE']._serialized_end=305
   _globals['_GPU']._serialized_start=308
-  _globals['_GPU']._serialized_end=469
-  _globals['_NODECAPS']._serialized_start=472
-  _globals['_NODECAPS']._serialized_end=630
-  _globals['_NODE']._serialized_start=633
-  _globals['_NODE']._serialized_end=1184
-  _globals['_GETNODEREQUEST']._serialized_start=1186
-  _globals['_GETNODEREQUEST']._serialized_end=1216
-  _globals['_GETNODERESPONSE']._serialized_start=1218
-  _globals['_GETNODERESPONSE']._serialized_end=1269
-  _globals['_DRAINREQUEST']._serialized_start=1271
-  _globals['_DRAINREQUEST']._serialized_end=1299
-  _globals['_SETNODEREQUEST']._serialized_start=1301
-  _globals['_SETNODEREQUEST']._serialized_end=1383
-  _globals['_GPUREQUEST']._serialized_start=1385
-  _globals['_GPUREQUEST']._serialized_end=1424
-  _globals['_RESUMEREQUEST']._serialized_start=1426
-  _globals['_RESUMEREQUEST']._serialized_end=1455
-  _globals['_NODECONTROLSERVICE']._serialized_start=1458
-  _globals['_NODECONTROLSERVICE']._serialized_end=1835
+  _globals['_GPU']._serialized_end=484
+  _globals['_NODECAPS']._serialized_start=487
+  _globals['_NODECAPS']._serialized_end=645
+  _globals['_NODE']._serialized_start=648
+  _globals['_NODE']._serialized_end=1199
+  _globals['_GETNODEREQUEST']._serialized_start=1201
+  _globals['_GETNODEREQUEST']._serialized_end=1231
+  _globals['_GETNODERESPONSE']._serialized_start=1233
+  _globals['_GETNODERESPONSE']._serialized_end=1284
+  _globals['_DRAINREQUEST']._serialized_start=1286
+  _globals['_DRAINREQUEST']._serialized_end=1314
+  _globals['_SETNODEREQUEST']._serialized_start=1316
+  _globals['_SETNODEREQUEST']._serialized_end=1398
+  _globals['_GPUREQUEST']._serialized_start=1400
+  _globals['_GPUREQUEST']._serialized_end=1439
+  _globals['_RESUMEREQUEST']._serialized_start=1441
+  _globals['_RESUMEREQUEST']._serialized_end=1470
+  _globals['_NODECONTROLSERVICE']._serialized_start=1473
+  _globals['_NODECONTROLSERVICE']._serialized_end=1850
 # @@protoc_insertion_point(module_scope)

@@ -42,7 +42,7 @@ class NodeUsage(_message.Message):
     def __init__(self, cpu_percent: _Optional[float] = ..., memory_used: _Optional[int] = ..., disk_used: _Optional[int] = ..., load_1m: _Optional[float] = ..., cpu_pressure: _Optional[float] = ...) -> None: ...
 
 class Gpu(_message.Message):
-    __slots__ = ("uuid", "name", "memory", "reserved", "index", "parent", "trouble", "cordoned", "held", "jobs")
+    __slots__ = ("uuid", "name", "memory", "reserved", "index", "parent", "trouble", "cordoned", "held", "jobs", "score")
     UUID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     MEMORY_FIELD_NUMBER: _ClassVar[int]
@@ -53,6 +53,7 @@ class Gpu(_message.Message):
     CORDONED_FIELD_NUMBER: _ClassVar[int]
     HELD_FIELD_NUMBER: _ClassVar[int]
     JOBS_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
     uuid: str
     name: str
     memory: int
@@ -63,7 +64,8 @@ class Gpu(_message.Message):
     cordoned: bool
     held: int
     jobs: int
-    def __init__(self, uuid: _Optional[str] = ..., name: _Optional[str] = ..., memory: _Optional[int] = ..., reserved: _Optional[int] = ..., index: _Optional[int] = ..., parent: _Optional[str] = ..., trouble: _Optional[str] = ..., cordoned: _Optional[bool] = ..., held: _Optional[int] = ..., jobs: _Optional[int] = ...) -> None: ...
+    score: float
+    def __init__(self, uuid: _Optional[str] = ..., name: _Optional[str] = ..., memory: _Optional[int] = ..., reserved: _Optional[int] = ..., index: _Optional[int] = ..., parent: _Optional[str] = ..., trouble: _Optional[str] = ..., cordoned: _Optional[bool] = ..., held: _Optional[int] = ..., jobs: _Optional[int] = ..., score: _Optional[float] = ...) -> None: ...
 
 class NodeCaps(_message.Message):
     __slots__ = ("max_cpu", "max_memory", "max_gpus", "max_tasks")
