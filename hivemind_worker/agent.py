@@ -6,6 +6,7 @@ import fcntl
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import IO
+from uuid import uuid4
 
 import structlog
 
@@ -46,6 +47,8 @@ class Agent:
     settings: Settings
     node: str
     worker: str
+    #: one life of this process
+    boot: str
     stores: Stores
     intake: Intake
     running: Running[Handle]
@@ -144,6 +147,7 @@ def build_agent(
         settings=settings,
         node=node,
         worker=worker,
+        boot=uuid4().hex,
         stores=stores,
         intake=Intake(stores.jobs, stores.ledger, stores.bundles, settings),
         running=running,

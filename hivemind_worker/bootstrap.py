@@ -67,6 +67,7 @@ def open_stores(settings: Settings) -> Stores:
         max_waiting=settings.max_waiting,
         retention=settings.retention,
         unrecorded=unrecorded,
+        flush=settings.durability == "always",
         limits=limits,
     )
     artifacts = BlobStore((blobs / "artifacts").as_uri(), staging.folder)

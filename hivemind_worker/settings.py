@@ -68,6 +68,7 @@ class Settings(BaseSettings):
     state: Path = Field(default_factory=_default_state)
     namespace: str = Field(default="hivemind", pattern=r"^[A-Za-z0-9_.-]{1,64}$")
     redis_url: SecretStr | None = None
+    durability: Literal["everysec", "always"] = "always"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     # --- doors ----------------------------------------------------------------------------------
@@ -112,6 +113,7 @@ class Settings(BaseSettings):
     on_partition: Literal["keep", "stop"] = "keep"
     infrastructure_retries: Annotated[int, Field(ge=0, le=100)] = 3
     infrastructure_backoff: Seconds = 5.0
+    poison_after: Annotated[int, Field(ge=1, le=100)] = 3
 
     # --- what a job gets when it does not say: within what a request may be, or every such job fails ---
     default_image: str = "localhost/hivemind-base:latest"

@@ -22,6 +22,7 @@ from hivemind_worker.domain.errors import (
 )
 from hivemind_worker.domain.job import Job, State
 from hivemind_worker.domain.outcome import Cause, Outcome
+from hivemind_worker.domain.poison import poison_outcome
 from hivemind_worker.domain.retry import next_step
 from hivemind_worker.execution.handle import Detached, Handle
 from hivemind_worker.execution.runner import Ended, Prepared
@@ -109,11 +110,13 @@ def run_attempt(agent: Agent, task_id: str, attempt: int) -> Job | None:
         return None
     job: Job | None = None
     try:
-        job = persist(handle, lambda: agent.stores.jobs.claim(task_id, attempt, node=agent.node, worker=agent.worker))
+        job = persist(handle, lambda: claim(agent, task_id, attempt))
         reach("claimed", task_id)
         agent.running.hold(task_id, attempt)
         if job.stop_grace is not None:
             handle.stop(job.stop_grace)
+        if poison := poison_outcome(job, agent.settings.poison_after):
+            return _give_up(agent, job, poison, handle)
         return _run_claimed(agent, job, handle)
     except StaleAttempt as stale:
         if job is None:
@@ -131,10 +134,34 @@ def run_attempt(agent: Agent, task_id: str, attempt: int) -> Job | None:
             settle(agent, job, "its record or its log is in other hands")
         else:
             log.info("attempt left to itself", job_id=task_id, attempt=attempt)
+            rest(agent, job)
         return None
     finally:
         agent.running.leave(task_id)
         handle.close()
+
+
+def claim(agent: Agent, task_id: str, attempt: int) -> Job:
+    """Take the attempt up. Raises StaleAttempt, RecordTooNew, RecordCorrupt, StoreUnavailable."""
+    return agent.stores.jobs.claim(task_id, attempt, node=agent.node, worker=agent.worker, boot=agent.boot)
+
+
+def rest(agent: Agent, job: Job | None) -> None:
+    """Note that the body left in order. Nobody waits for it: a worker that leaves has little time."""
+    try:
+        if job is not None:
+            agent.stores.jobs.rest(job, boot=agent.boot)
+    except StoreUnavailable:
+        log.info("leave not noted: redis is away", job_id=job.task_id if job else "")
+
+
+def _give_up(agent: Agent, job: Job, outcome: Outcome, handle: Handle) -> Job:
+    """End a job that takes its workers down, and touch nothing of it that might take this one down too."""
+    log.error("job given up", job_id=job.task_id, attempt=job.attempt, why=outcome.evidence)
+    agent.running.release(job.task_id)
+    persist(handle, lambda: agent.stores.jobs.finish(job, outcome))
+    agent.runner.discard(job)
+    return job.model_copy(update={"state": State(outcome.state), "outcome": outcome})
 
 
 def _run_claimed(agent: Agent, job: Job, handle: Handle) -> Job:

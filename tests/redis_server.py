@@ -16,7 +16,8 @@ from tests.processes import eventually
 class OwnRedis:
     """A server on a Unix socket that keeps what it knows in its folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
+        self._options = options
         self.url = f"unix://{folder}/own.sock"
         self._folder = folder
         self._child: subprocess.Popen[bytes] | None = None
@@ -25,13 +26,14 @@ class OwnRedis:
         """Start it, and wait until it answers."""
         options = ["--port", "0", "--unixsocket", f"{self._folder}/own.sock", "--dir", str(self._folder)]
         self._child = subprocess.Popen(
-            [str(valkey_binary()), *options, "--save", "", "--appendonly", "yes"], stdout=subprocess.DEVNULL
+            [str(valkey_binary()), *options, "--save", "", "--appendonly", "yes", *self._options],
+            stdout=subprocess.DEVNULL,
         )
         probe = open_stores(load_settings(state=self._folder / "probe", redis_url=self.url))
 
         def answers() -> bool:
             try:
-                return probe.ledger.now_ms() > 0
+                return probe.jobs.counts()["known"] >= 0  # not while it still loads its file
             except StoreUnavailable:
                 return False
 

@@ -16,6 +16,7 @@ from hivemind_worker.admission.sweep import Sweep, report
 from hivemind_worker.domain.fence import standing
 from hivemind_worker.domain.job import HELD
 from hivemind_worker.domain.node import Reservation
+from hivemind_worker.domain.poison import TRIAL, hints_due
 from hivemind_worker.domain.retry import next_step
 from hivemind_worker.settings import Settings
 from hivemind_worker.store.audit import Audit
@@ -33,6 +34,7 @@ class Rules:
     stop_when_cut_off: bool
     budget: int
     backoff: float
+    poison_after: int = 3
 
     @classmethod
     def of(cls, settings: Settings) -> Rules:
@@ -42,6 +44,7 @@ class Rules:
             stop_when_cut_off=settings.on_partition == "stop",
             budget=settings.infrastructure_retries,
             backoff=settings.infrastructure_backoff,
+            poison_after=settings.poison_after,
         )
 
 
@@ -70,6 +73,9 @@ class Healer:
         self._absences = Absences()
         self._silences = Watchman(rules.node_lost_after)
         self._away_since: float | None = None
+        self._since: dict[tuple[str, int], float] = {}
+        self._proven: set[tuple[str, int]] = set()
+        self._on_trial: str | None = None
 
     def heal(self) -> None:
         """One round. The one rule of recovery: a row of mine whose job I do not run gets its hint again."""
@@ -79,6 +85,7 @@ class Healer:
         rows = self._ledger.rows(self._node)
         self._adopt(rows)
         self._fence(rows)
+        self._prove()
         self._hint(rows)
         self._take_from_lost_nodes()
         self._sweep.step()
@@ -98,11 +105,30 @@ class Healer:
         book, now = self._hinter.book, self._clock()
         book.heard(self._running.take_entered())
         mine = {task_id: row.attempt for task_id, row in rows.items() if row.worker == self._worker}
-        for task_id in book.overdue(mine, self._running.ids(), now):
+        overdue = book.overdue(mine, self._running.ids(), now)
+        for task_id in self._one_at_a_time(overdue, mine) if overdue else ():
             log.info("hint sent again", job_id=task_id, attempt=mine[task_id])
             self._hinter.hint(task_id, mine[task_id])
         if book.unanswered(now):
             self._deaf()
+
+    def _one_at_a_time(self, overdue: list[str], mine: dict[str, int]) -> list[str]:
+        """Those to be taken up again now; a job that may be poison goes alone."""
+        if self._on_trial not in mine or (self._on_trial, mine[self._on_trial]) in self._proven:
+            self._on_trial = None
+        downs, limit = self._jobs.downs(overdue), self._rules.poison_after
+        due = hints_due(overdue, downs, limit, self._on_trial)
+        self._on_trial = next((task_id for task_id in due if downs.get(task_id) == limit - 1), self._on_trial)
+        return due
+
+    def _prove(self) -> None:
+        """Bodies that have lived long enough clear their jobs."""
+        now, held = self._clock(), set(self._running.held().items())
+        self._since = {one: self._since.get(one, now) for one in held}
+        self._proven &= held
+        fresh = {one for one in held - self._proven if now - self._since[one] >= TRIAL}
+        self._jobs.prove(dict(fresh), worker=self._worker)
+        self._proven |= fresh
 
     def _fence(self, rows: dict[str, Reservation]) -> None:
         """Bodies of this worker whose row is another's by now: the record decides, the body is told."""

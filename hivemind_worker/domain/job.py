@@ -102,6 +102,9 @@ class Job(BaseModel):
     not_before: int | None = None
     #: earlier attempts, oldest first, the newest few
     past: tuple[PastAttempt, ...] = ()
+    #: workers that died in a row soon after they had taken the job up, and when: epoch milliseconds and worker
+    downs: int = 0
+    downs_seen: tuple[tuple[int, str], ...] = ()
     #: why the record cannot be read; such a job is shown, and neither run nor deleted
     trouble: str = ""
     #: set when the history alone knows it

@@ -84,7 +84,12 @@ class Health:
 
         answers = f"answers in {await self._in_thread(ping) * 1000:.1f} ms"
         aside = await self._in_thread(self._stores.audit.quarantined)
-        return Check("ok", f"{answers}; {aside} damaged things put aside" if aside else answers)
+        notes = [answers]
+        if not await self._in_thread(self._stores.audit.keeps_file):
+            notes.append("it keeps no append-only file: when it restarts, every job is forgotten")
+        if aside:
+            notes.append(f"{aside} damaged things put aside")
+        return Check("ok", "; ".join(notes))
 
     async def _docker(self) -> Check:
         if not self._settings.docker_enabled:

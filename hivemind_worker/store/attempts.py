@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hivemind_worker.domain.errors import AdoptedAttempt, StaleAttempt
 from hivemind_worker.domain.job import Job, State
 from hivemind_worker.domain.outcome import Outcome
 from hivemind_worker.domain.retry import Step
-from hivemind_worker.store.connection import Scripts, fields, text
+from hivemind_worker.store.connection import Scripts, Words, fields, named_faults, text
 from hivemind_worker.store.keys import Keys
 from hivemind_worker.store.records import job_of
 
@@ -26,13 +27,16 @@ class AttemptSteps:
         self._log_retention = log_retention
         self._record_retention = record_retention
 
-    def claim(self, task_id: str, attempt: int, *, node: str, worker: str) -> Job:
-        """Take up an attempt. Raises StaleAttempt when it is not this worker's to run, RecordTooNew, RecordCorrupt."""
+    def claim(self, task_id: str, attempt: int, *, node: str, worker: str, boot: str = "") -> Job:
+        """Take up an attempt. `boot` is one life of the worker's process.
+
+        Raises StaleAttempt when it is not this worker's to run, RecordTooNew, RecordCorrupt.
+        """
         keys = self._keys
         reply = self._scripts.run(
             "claim",
             [keys.job(task_id), keys.reservations(node), keys.events],
-            [task_id, attempt, worker, keys.changes(task_id)],
+            [task_id, attempt, worker, keys.changes(task_id), boot],
         )
         if reply is None:
             raise StaleAttempt(f"attempt {attempt} of {task_id} is not this worker's to run")
@@ -61,6 +65,7 @@ class AttemptSteps:
                 task_id, job.attempt, job.worker, outcome.state, outcome.model_dump_json(), outcome.cause.value,
                 self._log_retention, self._record_retention, keys.changes(task_id), keys.wake,
             ],
+            lasting=True,
         )  # fmt: skip
         _refuse(done, task_id, job.attempt, "before its end")
 
@@ -82,11 +87,34 @@ class AttemptSteps:
                 "" if outcome.exit_code is None else outcome.exit_code, step.budget, int(step.delay * 1000),
                 keys.changes(task_id), keys.wake,
             ],
+            lasting=True,
         )  # fmt: skip
         if text(done) == "stop":
             return False
         _refuse(done, task_id, job.attempt, "before its retry")
         return True
+
+    def prove(self, held: Mapping[str, int], *, worker: str) -> None:
+        """Bodies of this worker have lived long enough with these attempts: they take no worker down."""
+        keys = self._keys
+        calls: list[tuple[Words, Words]] = [([keys.job(i)], [attempt, worker]) for i, attempt in held.items()]
+        for answer in self._scripts.run_many("prove", calls) if calls else ():
+            if isinstance(answer, Exception):
+                with named_faults():
+                    raise answer
+
+    def rest(self, job: Job, *, boot: str) -> None:
+        """A body of this boot lets go of its attempt in order, its worker alive."""
+        self._scripts.run("rest", [self._keys.job(job.task_id)], [job.attempt, boot])
+
+    def downs(self, task_ids: Sequence[str]) -> dict[str, int]:
+        """How many workers each of these has taken down in a row; those with none are left out."""
+        with named_faults():
+            pipe = self._scripts.client.pipeline(transaction=False)
+            for task_id in task_ids:
+                pipe.hget(self._keys.job(task_id), "downs")
+            replies = pipe.execute(raise_on_error=False)
+        return {i: int(each) for i, each in zip(task_ids, replies, strict=True) if isinstance(each, bytes)}
 
     def lose(self, job: Job, outcome: Outcome, step: Step | None, *, heartbeat: str) -> bool:
         """Take a held job from a lost node, whose heartbeat was and is this one; False: it is not so any more."""

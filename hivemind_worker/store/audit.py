@@ -173,6 +173,11 @@ class Audit:
         with named_faults():
             return int(self._redis.zcard(self._keys.quarantine))
 
+    def keeps_file(self) -> bool:
+        """Whether the server keeps what it knows in an append-only file."""
+        with named_faults():
+            return bool(self._redis.info("persistence").get("aof_enabled", 0))
+
 
 def _pairs(flat: Sequence[bytes]) -> list[Finding]:
     words = iter(flat)

@@ -11,11 +11,16 @@ from importlib import resources
 from typing import Any
 
 import redis
+import structlog
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
 from hivemind_worker.domain.errors import StoreUnavailable
 
+log = structlog.get_logger()
+
+#: longest wait for the server's disk, milliseconds; below the socket's timeout
+FLUSH_TIMEOUT_MS = 3000
 #: keys or arguments of a script
 Words = Sequence[str | bytes | int | float]
 
@@ -73,37 +78,60 @@ class Scripts:
     """Our scripts on one client, called by digest. A server that does not know one is taught it, then asked again.
 
     redis-py's own Script does the same, but asks before every pipeline which scripts are known: one round trip more
-    for every assignment.
+    for every assignment. `flush`: what is written with `lasting` is on the server's disk before the call returns.
     """
 
-    def __init__(self, client: redis.Redis) -> None:
-        self._client: Any = client
+    def __init__(self, client: redis.Redis, *, flush: bool = False) -> None:
+        self.client: Any = client
+        self._flush = flush
 
-    def run(self, name: str, keys: Words, args: Words) -> Any:
+    def run(self, name: str, keys: Words, args: Words, *, lasting: bool = False) -> Any:
         """Run one script. Raises StoreUnavailable."""
-        answer = self.run_many(name, [(keys, args)])[0]
+        answer = self.run_many(name, [(keys, args)], lasting=lasting)[0]
         if isinstance(answer, Exception):
             with named_faults():
                 raise answer
         return answer
 
-    def run_many(self, name: str, calls: Sequence[tuple[Words, Words]]) -> list[Any]:
-        """Run one script several times in one round trip. An item that failed is its exception."""
+    def run_many(self, name: str, calls: Sequence[tuple[Words, Words]], *, lasting: bool = False) -> list[Any]:
+        """Run one script several times in one round trip. An item that failed is its exception.
+
+        `lasting` is waited for once for all of them; a disk that does not take it in time is StoreUnavailable.
+        """
         with named_faults():
-            answers = self._pipeline(name, calls)
+            answers = self._pipeline(name, calls, lasting=lasting)
             unknown = [i for i, answer in enumerate(answers) if isinstance(answer, redis.exceptions.NoScriptError)]
             if unknown:
-                self._client.script_load(script_source(name))
-                for i, answer in zip(unknown, self._pipeline(name, [calls[i] for i in unknown]), strict=True):
+                self.client.script_load(script_source(name))
+                for i, answer in zip(
+                    unknown, self._pipeline(name, [calls[i] for i in unknown], lasting=lasting), strict=True
+                ):
                     answers[i] = answer
             return answers
 
-    def _pipeline(self, name: str, calls: Sequence[tuple[Words, Words]]) -> list[Any]:
+    def _pipeline(self, name: str, calls: Sequence[tuple[Words, Words]], *, lasting: bool) -> list[Any]:
         digest = script_digest(name)
-        pipe = self._client.pipeline(transaction=False)
+        pipe = self.client.pipeline(transaction=False)
         for keys, args in calls:
             pipe.execute_command("EVALSHA", digest, len(keys), *keys, *args)
-        return list(pipe.execute(raise_on_error=False))
+        if not (lasting and self._flush):
+            return list(pipe.execute(raise_on_error=False))
+        pipe.execute_command("WAITAOF", 1, 0, FLUSH_TIMEOUT_MS)
+        answers = list(pipe.execute(raise_on_error=False))
+        self._check_flushed(answers.pop())
+        return answers
+
+    def _check_flushed(self, answer: Any) -> None:
+        """Raises StoreUnavailable when the server has not written to its disk what it was given."""
+        if isinstance(answer, Exception):
+            # Before 7.2 the server's own appendfsync decides: with `always` it answers after the flush anyway. Without
+            # an append-only file it keeps nothing, whatever is asked of it; health and doctor say so.
+            if "unknown command" not in str(answer) and "appendonly is disabled" not in str(answer):
+                raise answer
+            self._flush = False
+            log.warning("redis does not say when a write is on its disk", why=str(answer))
+        elif int(answer[0]) < 1:
+            raise StoreUnavailable(f"Redis' disk did not take a write within {FLUSH_TIMEOUT_MS / 1000:g} s")
 
 
 def text(value: Any) -> str:

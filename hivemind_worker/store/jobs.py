@@ -56,11 +56,14 @@ class JobStore(AttemptSteps):
         max_waiting: int,
         retention: float,
         unrecorded: float = 0.0,
+        flush: bool = False,
         limits: OwnerLimits = OwnerLimits(),  # noqa: B008 - frozen
     ) -> None:
         """Seconds: `unrecorded` is what an ended job stays beyond `retention` until the history has it."""
         kept = max(1, int(retention))
-        super().__init__(keys, Scripts(client), log_retention=kept, record_retention=kept + int(unrecorded))
+        super().__init__(
+            keys, Scripts(client, flush=flush), log_retention=kept, record_retention=kept + int(unrecorded)
+        )
         self._redis: Any = client  # redis-py types every reply as a union of its sync and async ones
         self._sealer = sealer
         self._ageing_ms = ageing * 1000
@@ -78,7 +81,7 @@ class JobStore(AttemptSteps):
 
     def create_many(self, batch: Sequence[NewJob]) -> list[tuple[Created, State] | Exception]:
         """Make several durable in one round trip; each succeeds or fails by itself."""
-        replies = self._scripts.run_many("create", [self._create_call(new) for new in batch])
+        replies = self._scripts.run_many("create", [self._create_call(new) for new in batch], lasting=True)
         return [self._created(new, reply) for new, reply in zip(batch, replies, strict=True)]
 
     def _create_call(self, new: NewJob) -> tuple[list[str], list[str | int | float]]:
@@ -274,6 +277,7 @@ class JobStore(AttemptSteps):
                 task_id, shape, grace, outcome.model_dump_json(), self._log_retention, keys.changes(task_id),
                 keys.wake, keys.control(""), self._record_retention,
             ],
+            lasting=True,
         )  # fmt: skip
         if reply is None:
             raise NotFound(f"there is no job {task_id}")

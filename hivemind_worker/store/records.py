@@ -88,7 +88,14 @@ def _read(record: Mapping[str, str]) -> Job:
         infra_failures=int(record.get("infra_failures", 0)),
         not_before=milliseconds("not_before"),
         past=_past(record),
+        downs=int(record.get("downs", 0)),
+        downs_seen=_seen(record.get("downs_seen", "")),
     )
+
+
+def _seen(notes: str) -> tuple[tuple[int, str], ...]:
+    pairs = (note.partition(" ") for note in notes.split("|") if note)
+    return tuple((int(at), worker) for at, _, worker in pairs if at.isdigit())
 
 
 def _past(record: Mapping[str, str]) -> tuple[PastAttempt, ...]:

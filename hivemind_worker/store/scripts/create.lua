@@ -7,6 +7,8 @@
 -- RETURNS {'created'|'same'|'conflict', state}, {'full'|'owner_full', ''} or {'too_fast', ms until the next may come}
 if redis.call('EXISTS', KEYS[1]) == 1 then
   local known = redis.call('HMGET', KEYS[1], 'digest', 'state')
+  -- Asked again: a write, so that whoever waits for the disk waits for the first one too, made on another connection.
+  redis.call('HINCRBY', KEYS[1], 'repeats', 1)
   return { known[1] == ARGV[3] and 'same' or 'conflict', known[2] }
 end
 if redis.call('ZCARD', KEYS[3]) >= tonumber(ARGV[7]) then return { 'full', '' } end

@@ -8,6 +8,7 @@ if whose ~= 'mine' then return whose end
 local state = redis.call('HGET', KEYS[1], 'state')
 if terminal(state) then
   redis.call('HDEL', KEYS[2], ARGV[1])
+  redis.call('HINCRBY', KEYS[1], 'repeats', 1)  -- a write, see create.lua
   return 'done'
 end
 if not held(state) then return 'stale' end
