@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 import redis
-from hypothesis import HealthCheck, given
+from hypothesis import HealthCheck, example, given
 from hypothesis import settings as how
 from hypothesis import strategies as st
 
@@ -58,6 +58,7 @@ JOBS = st.lists(
         st.sampled_from(["ann", "bob"]),
         st.sampled_from(sorted(CAUSES)),
     ),
+    min_size=3,
     max_size=14,
 )
 
@@ -67,6 +68,9 @@ JOBS = st.lists(
     jobs=JOBS, owner=st.sampled_from([None, "ann"]), state=st.sampled_from([None, *map(State, CAUSES)]),
     limit=st.integers(min_value=1, max_value=4), forgets=st.lists(st.integers(min_value=0, max_value=13)),
 )  # fmt: skip
+@example(jobs=[(i, "history", "ann", "completed") for i in (1, 2, 3)], owner=None, state=None, limit=1, forgets=[])
+@example(jobs=[(1, "both", "ann", "failed"), (1, "history", "ann", "failed")] * 2, owner="ann", state=State.FAILED,
+         limit=1, forgets=[0, 0, 1])  # fmt: skip
 def test_pages_hold_every_job_once_in_order_while_redis_forgets_in_between(
     own: Settings, jobs: list[Any], owner: str | None, state: State | None, limit: int, forgets: list[int]
 ) -> None:
