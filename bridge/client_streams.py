@@ -16,8 +16,11 @@ from bridge.options import CHUNK
 from bridge.plain import iso, plain
 from bridge.wire.hivemind.v1 import task_pb2
 
-#: seconds without anything from the bridge after which a stream that lost it gives up
+#: seconds after which a stream that lost the bridge gives up
 GIVE_UP = 60.0
+#: seconds that a stream must have been open to count as found again although nothing came: longer than a connection
+#: takes to fail
+OPEN = 30.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 
 
@@ -25,19 +28,29 @@ class _Patience:
     """How long to pause before the next try, and when to stop trying."""
 
     def __init__(self) -> None:
+        self._tried = time.monotonic()
         self.progress()
 
     def progress(self) -> None:
         """Something came: start over."""
         self._pause = _FIRST_PAUSE
-        self._deadline = time.monotonic() + GIVE_UP
+        self._deadline: float | None = None
 
     def pause(self, error: CallError) -> None:
-        """Wait before the next try. Raises `error` when trying again makes no sense, or has lasted too long."""
-        if error.code != "UNAVAILABLE" or time.monotonic() + self._pause > self._deadline:
+        """Wait before the next try. Raises `error` when trying again makes no sense, or has lasted too long.
+
+        A job may be silent for hours: what counts is for how long the bridge has been away, not the silence before.
+        """
+        now = time.monotonic()
+        if now - self._tried > OPEN:
+            self.progress()
+        if self._deadline is None:
+            self._deadline = now + GIVE_UP
+        if error.code != "UNAVAILABLE" or now + self._pause > self._deadline:
             raise error
         time.sleep(self._pause)
         self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+        self._tried = time.monotonic()
 
 
 def _messages(client: Client, method: str, request: Any, response: Any) -> Iterator[Any]:

@@ -62,6 +62,8 @@ class Order:
     cancel_after: float | None = None
     #: sent once more under its id after it was acknowledged
     repeat: bool = False
+    #: its log is followed from its acknowledgement to its end
+    follow: bool = False
 
     def facts(self) -> dict[str, Any]:
         """For the journal."""
@@ -126,7 +128,15 @@ def draw(rng: random.Random, number: int, prefix: str) -> Order:
     # Soon, so that it meets every state; the rest of them in the middle of their run.
     after = rng.choice((0.0, rng.uniform(0, 1), rng.uniform(0, 8))) if wanted else None
     return Order(
-        assignment["task_id"], kind, lines, code, bundle, assignment, cancel_after=after, repeat=rng.random() < 0.05
+        assignment["task_id"],
+        kind,
+        lines,
+        code,
+        bundle,
+        assignment,
+        cancel_after=after,
+        repeat=rng.random() < 0.05,
+        follow=rng.random() < 0.15,
     )
 
 

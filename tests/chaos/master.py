@@ -8,23 +8,27 @@ import random
 import tempfile
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import redis
 
 from bridge.call_error import CallError
-from bridge.client import Client
+from bridge.client import Client, LogLine
 from hivemind_worker.store.connection import fields
 from hivemind_worker.store.events import Event, Events
 from hivemind_worker.store.keys import Keys
 from tests.chaos.jobs import GRACE, Order, draw
 from tests.chaos.journal import Journal, of_wall
+from tests.chaos.logs import LogReader
 
 #: answers after which the same is asked again
 AGAIN = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "CANCELLED")
 #: jobs that are on their way at once, and threads that assign
 OUTSTANDING, SENDERS = 36, 3
+#: logs that are followed live at once
+FOLLOWERS = 4
 TERMINAL = ("completed", "failed", "stopped")
 
 
@@ -43,17 +47,19 @@ class Master:
         self._stopping, self._deaf = threading.Event(), threading.Event()
         self._cancels: queue.PriorityQueue[tuple[float, str]] = queue.PriorityQueue()
         self._orders: dict[str, Order] = {}
+        self._follows: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._open: set[str] = set()
         self._ended: set[str] = set()
         self.acknowledged: set[str] = set()
         self._threads = [threading.Thread(target=self._assign_all, daemon=True) for _ in range(SENDERS)]
         self._threads.append(threading.Thread(target=self._cancel_all, daemon=True))
+        self._followers = [threading.Thread(target=self._follow_all, daemon=True) for _ in range(FOLLOWERS)]
         self._listener = threading.Thread(target=self._listen, daemon=True)
 
     def start(self) -> None:
         """Begin."""
         self._listener.start()
-        for thread in self._threads:
+        for thread in (*self._threads, *self._followers):
             thread.start()
 
     def stop(self) -> None:
@@ -63,7 +69,9 @@ class Master:
             thread.join(60)
 
     def close(self) -> None:
-        """Stop listening."""
+        """Wait for those who follow a log, and stop listening."""
+        for thread in self._followers:
+            thread.join(60)
         self._deaf.set()
         self._listener.join(30)
 
@@ -114,6 +122,8 @@ class Master:
         self._journal.note("ack", job=order.task_id, created=answer["created"], state=answer["state"])
         if order.cancel_after is not None:
             self._cancels.put((time.monotonic() + order.cancel_after, order.task_id))
+        if order.follow:
+            self._follows.put(order.task_id)
         if order.repeat:
             self._send_again(client, assignment)
         return True
@@ -163,6 +173,23 @@ class Master:
             self._journal.note("cancel answer", job=job, accepted=answer["accepted"], state=answer["state"])
             return
 
+    # --- following -------------------------------------------------------------------------------------
+
+    def _follow_all(self) -> None:
+        """Read logs live, to their end, as a person does who watches; across whatever happens to the bridge."""
+        with Client(self._address) as client:
+            while True:
+                try:
+                    job = self._follows.get(timeout=0.2)
+                except queue.Empty:
+                    if self._stopping.is_set():
+                        return
+                    continue
+                try:
+                    self._journal.note("log", job=job, source="follow", **read_log(client.logs(job, follow=True)))
+                except CallError as error:
+                    self._journal.note("unread", job=job, code=error.code, words=f"followed: {error}"[:300])
+
     # --- listening -------------------------------------------------------------------------------------
 
     def _listen(self) -> None:
@@ -192,6 +219,19 @@ class Master:
                 if event.task_id in self._open:
                     self._open.discard(event.task_id)
                     self._room.release()
+
+
+def read_log(lines: Iterable[LogLine]) -> dict[str, Any]:
+    """A log by StreamLogs as runs of its lines, and what is wrong with the numbers of its chunks."""
+    reader, wrong, last = LogReader(), list[str](), 0
+    for line in lines:
+        if line.number <= last:
+            wrong.append(f"chunk {line.number} after chunk {last}")
+        elif line.number > last + 1 and line.stream != "notice":
+            wrong.append(f"chunk {line.number} after chunk {last}, and no mark")
+        last = line.number
+        reader.feed(line.stream, line.data)
+    return {"items": reader.end(), "wrong": wrong}
 
 
 def outcome_of(record: dict[str, str]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from hivemind_worker.store.connection import fields
 from hivemind_worker.store.keys import Keys
 from tests.chaos.journal import Journal
 from tests.chaos.logs import LogReader
-from tests.chaos.master import Master, outcome_of
+from tests.chaos.master import Master, outcome_of, read_log
 from tests.chaos.stack import WORKERS, Stack
 
 #: seconds that the last job may take to end once the nemesis is gone, and that what is left may take to go
@@ -159,7 +159,7 @@ def _read_jobs(stack: Stack, address: str, todo: queue.SimpleQueue[str]) -> None
                 record = fields(stack.client.hgetall(keys.job(job)))
                 stack.journal.note("record", **(outcome_of(record) | {"job": job}))
                 stack.journal.note("final", job=job, **_shown(client.get(job)))
-                stack.journal.note("log", job=job, source="stream", **_streamed(client, job))
+                stack.journal.note("log", job=job, source="stream", **read_log(client.logs(job)))
                 stack.journal.note("log", job=job, source="artifact", **_fetched(client, job))
             except CallError as error:
                 stack.journal.note("unread", job=job, code=error.code, words=str(error)[:300])
@@ -168,19 +168,6 @@ def _read_jobs(stack: Stack, address: str, todo: queue.SimpleQueue[str]) -> None
 def _shown(task: dict[str, Any]) -> dict[str, Any]:
     names = ("state", "cause", "exit_code", "attempt", "evidence")
     return {name: task.get(name) for name in names} | {"artifact": (task.get("artifact") or {}).get("sha256")}
-
-
-def _streamed(client: Client, job: str) -> dict[str, Any]:
-    """The log by StreamLogs, and what is wrong with the numbers of its chunks."""
-    reader, wrong, last = LogReader(), [], 0
-    for line in client.logs(job):
-        if line.number <= last:
-            wrong.append(f"chunk {line.number} after chunk {last}")
-        elif line.number > last + 1 and line.stream != "notice":
-            wrong.append(f"chunk {line.number} after chunk {last}, and no mark")
-        last = line.number
-        reader.feed(line.stream, line.data)
-    return {"items": reader.end(), "wrong": wrong}
 
 
 def _fetched(client: Client, job: str) -> dict[str, Any]:
