@@ -11,9 +11,8 @@ from bench.figures import Figures, Started, figures
 from bench.swf import TraceJob
 from hivemind_worker.admission.forecast import forecast
 from hivemind_worker.admission.policy import plan
-from hivemind_worker.admission.prediction import REMEMBERED, predict
 from hivemind_worker.admission.rules import Place, Rules
-from hivemind_worker.domain.line import Candidate, Claim, Promise
+from hivemind_worker.domain.line import REMEMBERED, Candidate, Claim, Promise, predict
 from hivemind_worker.domain.node import Node, NodeState, Reservation
 from hivemind_worker.domain.resources import MIB, TIB, Amount, Request
 
@@ -23,7 +22,9 @@ ETA_EVERY = 25
 
 def machine(processors: int) -> Node:
     """One node on which nothing but processors is scarce."""
-    lent = Amount(millicores=processors * 1000, memory=TIB, disk=TIB, pids=4_000_000, slots=processors)
+    lent = Amount(
+        millicores=processors * 1000, memory=TIB, disk=TIB, pids=4_000_000, slots=processors, spare=processors * 1000
+    )
     return Node(node="machine", state=NodeState.UP, capacity=lent, reserve=Amount(), allocatable=lent)
 
 

@@ -43,7 +43,7 @@ class Site:
         job = self.stores.jobs.get(task_id)
         asked = job.assignment.requests
         row = Reservation.of(asked, attempt=1, worker="w1", gpus=(), deadline=0)
-        assert self.stores.ledger.reserve("n1", "w1", [Claim(task_id, asked.shape, row)]) == ["ok"]
+        assert self.stores.ledger.reserve("n1", "w1", [Claim(task_id, job.assignment.line, row)]) == ["ok"]
         self.stores.jobs.claim(task_id, 1, node="n1", worker="w1")
         self.stores.jobs.advance(task_id, 1, State.RUNNING, worker="w1")
         return self.stores.jobs.get(task_id)

@@ -144,7 +144,7 @@ class Controller:
                 return
 
     def _admit_once(self) -> bool:
-        """One plan. Whether another is due at once: part of it was stale."""
+        """One plan. Whether another is due at once: part of it was stale, or there is more to see."""
         nodes = self._known_nodes()
         if not any(node.node == self._name for node in nodes):
             return False
@@ -152,32 +152,32 @@ class Controller:
         places = [Place(node, held[node.node]) for node in nodes]
         free = [free_on(place.node, place.rows.values())[0] for place in places if place.node.state is NodeState.UP]
         promise = self._ledger.promise()
-        owners = self._owners(held.values())
-        waiting = self._ledger.candidates(free, promise.task_id if promise else "", owners)
-        if not waiting and promise is None:
+        window = self._ledger.window(free, promise.task_id if promise else "")
+        if not window.candidates and promise is None:
             return False
         made = plan(
-            waiting,
+            window.candidates,
             places,
             worker=self._worker,
             now=self._ledger.now_ms(),
             rules=self._rules,
             promise=promise,
-            owners=owners,
+            owners=self._owners(held.values()),
             reasons=False,
         )
         if made.broken:
             log.warning("a promise could not be kept", job_id=made.broken.task_id, promised=iso(made.broken.at))
         mine = [claim for claim in made.claims if claim.node == self._name]
+        more = bool(mine) and not window.whole
         if promise is None or all(claim.task_id != promise.task_id for claim in made.claims):
             if made.promise != promise and not self._ledger.note_promise(promise, made.promise):
                 return True
-            return self._reserve(mine)
+            return self._reserve(mine) or more
         # The head starts. Its promise is let go once it has: by whoever started it, or by the next plan.
         stale = self._reserve(mine)
         if not stale and any(claim.task_id == promise.task_id for claim in mine):
             self._ledger.note_promise(promise, made.promise)
-        return stale
+        return stale or more
 
     def _reserve(self, claims: Sequence[Claim]) -> bool:
         """Put the plan's part for this node before the guard. Whether some of it was stale."""

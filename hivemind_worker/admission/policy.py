@@ -227,7 +227,7 @@ class _Planning:
             owner=candidate.owner,
             expected=self._now + int(candidate.expected * 1000),
         )
-        self.claims.append(Claim(candidate.task_id, candidate.shape, row, space.name, why))
+        self.claims.append(Claim(candidate.task_id, candidate.line or candidate.shape, row, space.name, why))
         if self.promise is not None and self.promise.task_id == candidate.task_id:
             self.promise = None
 

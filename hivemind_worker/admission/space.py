@@ -13,8 +13,8 @@ from hivemind_worker.admission.devices import Devices, empty
 from hivemind_worker.domain.node import Node, Reservation
 from hivemind_worker.domain.resources import Amount, Request
 
-#: millicores, memory, disk, pids, slots
-Vector = tuple[int, int, int, int, int]
+#: millicores, memory, disk, pids, slots, spare millicores
+Vector = tuple[int, int, int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,14 +24,20 @@ class Need:
     request: Request
     amount: Amount
     vector: Vector
+    #: it runs on spare cores and takes no others; every other job leaves so much less to spare
+    reclaimable: bool
 
 
 @lru_cache(maxsize=20_000)
 def need_of(shape: str) -> Need:
     """The need behind a shape."""
     request = Request.from_shape(shape)
-    vector = (request.millicores, request.memory, request.disk, request.pids, 1)
-    return Need(request, Amount.of(request), vector)
+    vector = _vector(request.millicores, request.memory, request.disk, request.pids, request.reclaimable)
+    return Need(request, Amount.of(request), vector, request.reclaimable)
+
+
+def _vector(millicores: int, memory: int, disk: int, pids: int, reclaimable: bool) -> Vector:
+    return (0 if reclaimable else millicores, memory, disk, pids, 1, millicores)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +56,13 @@ class Space:
     def __init__(self, node: Node, rows: Mapping[str, Reservation], now: int) -> None:
         self.node, self.name, self._now = node, node.node, now
         lent = node.allocatable
-        self.whole: Vector = (lent.millicores, lent.memory, lent.disk, lent.pids, lent.slots)
+        self.whole: Vector = (lent.millicores, lent.memory, lent.disk, lent.pids, lent.slots, lent.spare)
         # A row past its deadline is about to end: it has no time of its own any more.
         soon = now + 1
         self._held = [
             Held(
                 row.deadline if row.deadline > soon else soon,
-                (row.millicores, row.memory, row.disk, row.pids, 1),
+                _vector(row.millicores, row.memory, row.disk, row.pids, row.reclaimable),
                 row.gpus,
                 row.gpu_memory,
             )
@@ -75,9 +81,7 @@ class Space:
 
     def covers(self, need: Need) -> bool:
         """Whether it fits now, what is kept for the head left aside."""
-        return _covers(self.free, need.vector) and (
-            not need.request.gpus or self.devices.place(need.request) is not None
-        )
+        return _covers(self.free, need) and (not need.request.gpus or self.devices.place(need.request) is not None)
 
     def place(self, need: Need) -> tuple[str, ...]:
         """The devices for what `covers` said fits."""
@@ -85,17 +89,21 @@ class Space:
 
     def lacks(self, need: Need) -> dict[str, int]:
         """What is missing now, by the resources' names."""
-        millicores, memory, disk, pids, slots = self.free
+        millicores, memory, disk, pids, slots, spare = self.free
         free = Amount(
-            millicores=millicores, memory=memory, disk=disk, pids=pids, slots=slots, gpus=self.devices.unused
+            millicores=millicores,
+            memory=memory,
+            disk=disk,
+            pids=pids,
+            slots=slots,
+            spare=spare,
+            gpus=self.devices.unused,
         ).floor()
         return free.lacks(need.amount) | self.devices.lacks(need.request)
 
     def could_hold(self, need: Need) -> bool:
         """Whether the node, empty, has room."""
-        return _covers(self.whole, need.vector) and (
-            not need.request.gpus or empty(self.node).place(need.request) is not None
-        )
+        return _covers(self.whole, need) and (not need.request.gpus or empty(self.node).place(need.request) is not None)
 
     def share(self, need: Need) -> float:
         """The part of the node that it takes, of the resource it takes most of; processes and slots do not count."""
@@ -143,7 +151,7 @@ class Space:
                 devices = devices.give(held.gpus, held.gpu_memory)
             if place + 1 < len(ends) and ends[place + 1].until == held.until:
                 continue
-            if _covers(free, need.vector) and (not wants or devices.place(need.request) is not None):
+            if _covers(free, need) and (not wants or devices.place(need.request) is not None):
                 return held.until
         return None
 
@@ -156,7 +164,7 @@ class Space:
                 _more(self._spare, held.vector)
                 if held.gpus:
                     self._spare_devices = self._spare_devices.give(held.gpus, held.gpu_memory)
-        certain = _covers(self._spare, need.vector)
+        certain = _covers(self._spare, need)
         if need.request.gpus:
             certain = certain and self._spare_devices.place(need.request) is not None
         _less(self._spare, need.vector)
@@ -170,7 +178,7 @@ class Space:
         """Whether a job that fits now, held until then, leaves the head's room alone."""
         if self._barrier is None or self._head is None or until <= self._barrier:
             return True
-        if not _covers(self._spare, need.vector):
+        if not _covers(self._spare, need):
             return False
         if not (self._head.request.gpus and need.request.gpus):
             return True
@@ -178,14 +186,16 @@ class Space:
         return after.place(self._head.request) is not None
 
 
-def _covers(free: list[int] | Vector, need: Vector) -> bool:
-    """What is not asked for cannot be missing, even when a cap was lowered below what is held."""
+def _covers(free: list[int] | Vector, need: Need) -> bool:
+    """Whether the additive part of a need fits; reserve.lua says the same."""
+    cores = 5 if need.reclaimable else 0
+    wanted = need.vector
     return (
-        (free[0] >= need[0] or not need[0])
-        and (free[1] >= need[1] or not need[1])
-        and (free[2] >= need[2] or not need[2])
-        and (free[3] >= need[3] or not need[3])
-        and free[4] >= need[4]
+        free[cores] >= wanted[cores]
+        and free[1] >= wanted[1]
+        and free[2] >= wanted[2]
+        and free[3] >= wanted[3]
+        and free[4] >= wanted[4]
     )
 
 
@@ -195,6 +205,7 @@ def _less(free: list[int], part: Vector) -> None:
     free[2] -= part[2]
     free[3] -= part[3]
     free[4] -= part[4]
+    free[5] -= part[5]
 
 
 def _more(free: list[int], part: Vector) -> None:
@@ -203,3 +214,4 @@ def _more(free: list[int], part: Vector) -> None:
     free[2] += part[2]
     free[3] += part[3]
     free[4] += part[4]
+    free[5] += part[5]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import math
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
@@ -60,6 +61,17 @@ class Assignment(BaseModel):
     network: Network = "none"
     retries: Annotated[int, Field(ge=0, le=100)] = 0
     owner: str = ""
+
+    @property
+    def kind(self) -> str:
+        """What it has in common with other runs of its owner's same program."""
+        words = (self.owner, self.image, self.bundle_sha256, *self.command[:1])
+        return hashlib.sha256("\0".join(words).encode()).hexdigest()[:16]
+
+    @property
+    def line(self) -> str:
+        """The name of its waiting line: jobs that admission cannot tell apart but by rank stand in one."""
+        return f"{self.requests.shape}/{self.kind}-{math.ceil(self.timeout_seconds)}"
 
     @field_validator("task_id")
     @classmethod

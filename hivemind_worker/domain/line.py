@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hivemind_worker.domain.node import Reservation
@@ -12,7 +13,8 @@ class Claim:
     """One admission to be made: this job's next attempt, with this row, on this node; `why` is one of policy's WHYS."""
 
     task_id: str
-    shape: str
+    #: the line it stands in
+    line: str
     row: Reservation
     node: str = ""
     why: str = ""
@@ -31,11 +33,21 @@ class Candidate:
     owner: str = ""
     #: how long earlier runs of its kind took, seconds; None: nothing is known but the declared timeout
     predicted: float | None = None
+    #: the line it stands in (Assignment.line); '' where there are none
+    line: str = ""
 
     @property
     def expected(self) -> float:
         """Seconds it will probably run."""
         return self.timeout_seconds if self.predicted is None else min(self.predicted, self.timeout_seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The part of the line that a plan looks at, in order; `whole`: nothing that could start now is left out."""
+
+    candidates: tuple[Candidate, ...]
+    whole: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +57,17 @@ class Promise:
     task_id: str
     node: str
     at: int
+
+
+#: runs of each kind that are remembered; scripts/finish.lua keeps as many
+REMEMBERED = 3
+
+
+def predict(same_size: Sequence[float], any_size: Sequence[float]) -> float | None:
+    """How long a job will probably run, s, from the last runs of its kind; None where there was none.
+
+    The longest of the last three: who is taken for short and is not costs others more than who is not taken for short.
+    Runs of the same size count if there are two, else those of any size of the same program.
+    """
+    runs = same_size if len(same_size) > 1 else any_size or same_size
+    return max(runs, default=None)

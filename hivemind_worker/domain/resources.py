@@ -134,7 +134,8 @@ class Request(BaseModel):
 
     @classmethod
     def from_shape(cls, shape: str) -> Self:
-        """The inverse of `shape`, as far as admission counts it."""
+        """The inverse of `shape`, as far as admission counts it; of a line's name, the shape of its jobs."""
+        shape = shape.partition("/")[0]
         numbers = shape.removesuffix(":r")
         cpu, memory, gpus, gpu_memory, disk, pids = (int(part) for part in numbers.split(":"))
         return cls(

@@ -59,7 +59,7 @@ class AttemptSteps:
             "finish",
             [
                 keys.job(task_id), keys.reservations(job.node), keys.active, keys.events,
-                keys.secrets(task_id), keys.log(task_id),
+                keys.secrets(task_id), keys.log(task_id), keys.runs, keys.runs_used,
             ],
             [
                 task_id, job.attempt, job.worker, outcome.state, outcome.model_dump_json(), outcome.cause.value,
@@ -75,7 +75,7 @@ class AttemptSteps:
         Raises StaleAttempt, AdoptedAttempt.
         """
         keys, task_id = self._keys, job.task_id
-        shape = job.assignment.requests.shape
+        shape = job.assignment.line
         done = self._scripts.run(
             "retry",
             [
@@ -119,7 +119,7 @@ class AttemptSteps:
     def lose(self, job: Job, outcome: Outcome, step: Step | None, *, heartbeat: str) -> bool:
         """Take a held job from a lost node, whose heartbeat was and is this one; False: it is not so any more."""
         keys, task_id = self._keys, job.task_id
-        shape = job.assignment.requests.shape
+        shape = job.assignment.line
         words = f"[hivemind] node {job.node} was lost: what attempt {job.attempt} wrote since is missing here\n"
         done = self._scripts.run(
             "lose",

@@ -86,7 +86,7 @@ class JobStore(AttemptSteps):
 
     def _create_call(self, new: NewJob) -> tuple[list[str], list[str | int | float]]:
         spec, keys, limits = new.assignment, self._keys, self._limits
-        shape = spec.requests.shape
+        shape = spec.line
         return (
             [
                 keys.job(spec.task_id), keys.waiting(shape), keys.waiting_all, keys.shapes,
@@ -265,7 +265,7 @@ class JobStore(AttemptSteps):
 
     def cancel(self, task_id: str, grace: float) -> tuple[bool, State]:
         """Ask for a stop with this grace (seconds). (accepted, state now); not accepted: it had ended. NotFound."""
-        shape, keys = self.get(task_id).assignment.requests.shape, self._keys
+        shape, keys = self.get(task_id).assignment.line, self._keys
         outcome = Outcome(cause=Cause.CANCELLED, evidence="stopped while it waited")
         reply = self._scripts.run(
             "cancel",

@@ -29,9 +29,9 @@ class Keys:
         """Stream: numbered log chunks, ids `<number>-0`."""
         return self._key("log", task_id)
 
-    def waiting(self, shape: str) -> str:
-        """Sorted set: ids of waiting jobs of one request shape, next first."""
-        return self._key("waiting", shape)
+    def waiting(self, line: str) -> str:
+        """Sorted set: ids of the waiting jobs of one line (Assignment.line), next first."""
+        return self._key("waiting", line)
 
     @property
     def waiting_all(self) -> str:
@@ -53,7 +53,7 @@ class Keys:
 
     @property
     def shapes(self) -> str:
-        """Set: request shapes that have waiting jobs."""
+        """Set: names of the lines that have waiting jobs. They begin with the shape of their jobs."""
         return self._key("shapes")
 
     @property
@@ -129,6 +129,16 @@ class Keys:
     def aside(self, key: str) -> str:
         """Where a damaged key is kept."""
         return self._key("quarantine", "key", key)
+
+    @property
+    def runs(self) -> str:
+        """Hash: how long the last runs took, ms, by kind of job and by kind and shape."""
+        return self._key("runs")
+
+    @property
+    def runs_used(self) -> str:
+        """Sorted set: fields of `runs`, by when they were written: the oldest go first."""
+        return self._key("runs", "used")
 
     @property
     def promise(self) -> str:

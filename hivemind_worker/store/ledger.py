@@ -5,20 +5,24 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from functools import lru_cache
 from typing import Any
 from uuid import uuid4
 
 import redis
 
 from hivemind_worker.domain.errors import NotFound
-from hivemind_worker.domain.limits import OwnersRunning
-from hivemind_worker.domain.line import Candidate, Claim, Promise
+from hivemind_worker.domain.line import Candidate, Claim, Promise, Window, predict
 from hivemind_worker.domain.node import Gpu, Node, NodeCaps, NodeState, NodeUsage, Reservation
-from hivemind_worker.domain.resources import RESOURCES, Amount, Request
+from hivemind_worker.domain.resources import RESOURCES, Amount
 from hivemind_worker.store.connection import Scripts, fields, named_faults, text
 from hivemind_worker.store.keys import Keys
 from hivemind_worker.store.records import VERSION
+
+#: lines and jobs that one plan looks at, at most: a tick stays short however many wait
+WINDOW_LINES = 256
+WINDOW_JOBS = 512
+#: values per job in window.lua's answer
+WINDOW_FIELDS = 10
 
 
 class Ledger:
@@ -209,67 +213,16 @@ class Ledger:
         """Replace the head's reservation; False when another plan was quicker, whose word then stands."""
         return bool(self._scripts.run("promise", [self._keys.promise], [_as_json(known), _as_json(made)]))
 
-    def candidates(
-        self,
-        free: Sequence[Amount],
-        also: str = "",
-        owners: OwnersRunning = OwnersRunning(),  # noqa: B008 - frozen
-    ) -> list[Candidate]:
-        """The heads of every shape's line, in the order of the whole line.
-
-        As many of a shape as there are free slots where the shape fits some node's `free`; the first alone where it
-        does not, because one is enough to say what it waits for and to keep room for it. And the job `also`.
-        While some owner runs as many as it may, also the heads of the other owners' own lines: the first jobs of a
-        shape may all be that owner's.
-        """
-        with named_faults():
-            shapes = sorted(text(shape) for shape in self._redis.smembers(self._keys.shapes))
-            pipe = self._redis.pipeline(transaction=False)
-            for shape in shapes:
-                most = max(1, sum(each.slots for each in free if each.covers(_amount(shape))))
-                pipe.zrange(self._keys.waiting(shape), 0, most - 1, withscores=True)
-            heads = [
-                (shape, text(task_id), rank)
-                for shape, line in zip(shapes, pipe.execute(), strict=True)
-                for task_id, rank in line
-            ]
-            if also and all(task_id != also for _, task_id, _ in heads):
-                heads += self._places_of([also])
-            if others := self._others_first(owners, sum(each.slots for each in free)):
-                seen = {task_id for _, task_id, _ in heads}
-                heads += self._places_of([task_id for task_id in others if task_id not in seen])
-            pipe = self._redis.pipeline(transaction=False)
-            for _, task_id, _ in heads:
-                pipe.hmget(self._keys.job(task_id), "attempt", "created", "timeout", "owner", "version")
-            replies = pipe.execute(raise_on_error=False)
-        made = [_candidate(*head, reply) for head, reply in zip(heads, replies, strict=True)]
-        found = [candidate for candidate in made if candidate is not None]
-        return sorted(found, key=lambda candidate: (candidate.rank, candidate.task_id))
-
-    def _others_first(self, owners: OwnersRunning, most: int) -> list[str]:
-        """The first jobs of each owner that may still start one, while another may not."""
-        if owners.most is None:
-            return []
-        names = sorted(text(name) for name in self._redis.smembers(self._keys.owners))
-        able = [name for name in names if not owners.full(name)]
-        if len(able) == len(names):
-            return []
-        pipe = self._redis.pipeline(transaction=False)
-        for name in able:
-            pipe.zrange(self._keys.waiting_of(name), 0, max(1, most) - 1)
-        return [text(task_id) for line in pipe.execute() for task_id in line]
-
-    def _places_of(self, task_ids: Sequence[str]) -> list[tuple[str, str, float]]:
-        """Shapes and ranks of jobs, of those that stand in their shape's line."""
-        pipe = self._redis.pipeline(transaction=False)
-        for task_id in task_ids:
-            pipe.hget(self._keys.job(task_id), "spec")
-        shapes = [(task_id, _shape_of(spec)) for task_id, spec in zip(task_ids, pipe.execute(), strict=True)]
-        known = [(task_id, shape) for task_id, shape in shapes if shape]
-        for task_id, shape in known:
-            pipe.zscore(self._keys.waiting(shape), task_id)
-        ranks = zip(known, pipe.execute(), strict=True)
-        return [(shape, task_id, float(rank)) for (task_id, shape), rank in ranks if rank is not None]
+    def window(self, free: Sequence[Amount], also: str = "") -> Window:
+        """The part of the waiting line that a plan looks at, given what is free on each open node; and `also`."""
+        keys = self._keys
+        args: list[str | int] = [keys.job(""), keys.waiting(""), WINDOW_LINES, WINDOW_JOBS, also]
+        for each in free:
+            args += [each.millicores, each.memory, each.gpus, each.disk, each.pids, each.slots, each.spare]
+        whole, *found = self._scripts.run("window", [keys.waiting_all, keys.shapes, keys.runs], args)
+        made = (_candidate(found[at : at + WINDOW_FIELDS]) for at in range(0, len(found), WINDOW_FIELDS))
+        line = sorted(filter(None, made), key=lambda candidate: (candidate.rank, candidate.task_id))
+        return Window(tuple(line), bool(whole))
 
     def living(self, node: str, workers: Iterable[str]) -> frozenset[str]:
         """Which of these workers hold a lease now."""
@@ -313,9 +266,9 @@ class Ledger:
         most = "" if self.max_running_per_owner is None else self.max_running_per_owner
         args: list[str | int] = [node, worker, most, keys.reservations(""), keys.job("")]
         for claim in claims:
-            names += [keys.job(claim.task_id), keys.waiting(claim.shape)]
+            names += [keys.job(claim.task_id), keys.waiting(claim.line)]
             args += [
-                claim.task_id, claim.row.attempt, claim.shape, claim.row.model_dump_json(), keys.changes(claim.task_id)
+                claim.task_id, claim.row.attempt, claim.line, claim.row.model_dump_json(), keys.changes(claim.task_id)
             ]  # fmt: skip
         return [text(answer) for answer in self._scripts.run("reserve", names, args)]
 
@@ -327,29 +280,30 @@ def _row(value: bytes) -> Reservation | None:
         return None
 
 
-def _candidate(shape: str, task_id: str, rank: float, found: Any) -> Candidate | None:
+def _candidate(found: Sequence[bytes]) -> Candidate | None:
     """None: the record is gone, damaged, or a newer release's; the sweep sees to the first two."""
+    task_id, rank, line, attempt, created, timeout, owner, version, same_size, any_size = map(text, found)
     try:
-        attempt, created, timeout, owner, version = found
         if int(version) > VERSION:
             return None
-        return Candidate(task_id, shape, rank, int(attempt) + 1, int(created), float(timeout), text(owner or b""))
-    except (ValueError, TypeError):
+        return Candidate(
+            task_id=task_id,
+            shape=line.partition("/")[0],
+            rank=float(rank),
+            attempt=int(attempt) + 1,
+            created=int(created),
+            timeout_seconds=float(timeout),
+            owner=owner,
+            predicted=predict(_seconds(same_size), _seconds(any_size)),
+            line=line,
+        )
+    except ValueError:
         return None
+
+
+def _seconds(runs: str) -> list[float]:
+    return [int(run) / 1000 for run in runs.split()]
 
 
 def _as_json(promise: Promise | None) -> str:
     return json.dumps(asdict(promise)) if promise else ""
-
-
-def _shape_of(spec: Any) -> str:
-    """The shape in a record's spec; '' where there is none or it makes no sense."""
-    try:
-        return Request.model_validate(json.loads(spec)["requests"]).shape if spec else ""
-    except (ValueError, KeyError, TypeError):
-        return ""
-
-
-@lru_cache(maxsize=10_000)
-def _amount(shape: str) -> Amount:
-    return Amount.of(Request.from_shape(shape))

@@ -27,7 +27,7 @@ UNREADABLE = (RecordTooNew, RecordCorrupt)
 def _from_1(record: dict[str, str]) -> dict[str, str]:
     """Release 0.1: the record did not name its shape."""
     spec = Assignment.model_validate_json(record["spec"])
-    return record | {"shape": spec.requests.shape, "version": "2"}
+    return record | {"shape": spec.line, "version": "2"}
 
 
 #: version → what makes the next one of it

@@ -71,7 +71,7 @@ class Planter:
         job = event["job"]
         if event["state"] != "waiting" or job not in acknowledged:
             return False
-        shape = self._job(job).assignment.requests.shape
+        shape = self._job(job).assignment.line
         for line in (KEYS.waiting(shape), KEYS.waiting_all, KEYS.active, KEYS.index):
             self._client.zrem(line, job)
         return bool(self._client.delete(KEYS.job(job)))
@@ -84,7 +84,7 @@ class Planter:
         self._client.hset(KEYS.job(job), "state", "waiting")
         self._client.hdel(KEYS.job(job), "outcome", "finished")
         self._client.persist(KEYS.job(job))
-        shape = record.assignment.requests.shape
+        shape = record.assignment.line
         for line in (KEYS.waiting(shape), KEYS.waiting_all, KEYS.active):
             self._client.zadd(line, {job: 0})
         self._client.sadd(KEYS.shapes, shape)

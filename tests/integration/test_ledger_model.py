@@ -131,7 +131,7 @@ class Ledgers(RuleBasedStateMachine):
             row = Reservation.of(
                 known.asked, attempt=known.attempt + 1, worker=worker, gpus=uuids, deadline=0, owner=known.owner
             )
-            claims.append(Claim(task_id, known.asked.shape, row))
+            claims.append(Claim(task_id, self.stores.jobs.get(task_id).assignment.line, row))
             if known.ended or known.held:
                 expected.append("gone")
             elif not fits(here, rows, row):
@@ -269,7 +269,7 @@ def contend(url: str, state: str, number: int) -> None:
             uuids = devices.place(asked)
             if uuids is not None and task_id not in rows:
                 row = Reservation.of(asked, attempt=1, worker=worker, gpus=uuids, deadline=0)
-                claims.append(Claim(task_id, asked.shape, row))
+                claims.append(Claim(task_id, stores.jobs.get(task_id).assignment.line, row))
         stores.ledger.reserve("n1", worker, claims)
     stores.close()
 

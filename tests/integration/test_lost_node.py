@@ -23,7 +23,7 @@ from hivemind_worker.domain.line import Claim
 from hivemind_worker.domain.outcome import Cause
 from hivemind_worker.settings import Settings, load_settings
 from hivemind_worker.store.logs import Chunk, Stream
-from tests.builders import new_job, request, row
+from tests.builders import assignment, new_job, row
 from tests.integration.test_store import OK, admitted, announce
 from tests.integration.test_worker import containers, log_text, submit, until_log
 from tests.integration.test_worker_fenced import freeze
@@ -161,7 +161,7 @@ def test_a_body_is_told_when_its_attempt_is_anothers_and_only_then(stores: Store
     announce(stores, "n2", "w2")
     stores.jobs.create(new_job())
     watcher, handle = Watcher(stores), Told()
-    assert stores.ledger.reserve("n2", "w2", [Claim("t1", request().shape, row(1, "w2"))]) == ["ok"]
+    assert stores.ledger.reserve("n2", "w2", [Claim("t1", assignment().line, row(1, "w2"))]) == ["ok"]
     watcher.running.enter("t1", handle)
     watcher.watch(2)
     stores.jobs.claim("t1", 1, node="n2", worker="w2")

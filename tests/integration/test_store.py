@@ -18,7 +18,6 @@ from hivemind_worker.domain.errors import (
     TooFast,
 )
 from hivemind_worker.domain.job import State
-from hivemind_worker.domain.limits import OwnersRunning
 from hivemind_worker.domain.line import Claim
 from hivemind_worker.domain.node import Gpu, NodeState, total
 from hivemind_worker.domain.outcome import Cause, Outcome
@@ -36,7 +35,7 @@ def announce(stores: Stores, name: str = "n1", worker: str = "w1", **have: Any) 
 
 
 def admit(stores: Stores, task_id: str = "t1", attempt: int = 1, worker: str = "w1") -> str:
-    claim = Claim(task_id, request().shape, row(attempt, worker))
+    claim = Claim(task_id, stores.jobs.get(task_id).assignment.line, row(attempt, worker))
     return stores.ledger.reserve("n1", worker, [claim])[0]
 
 
@@ -154,7 +153,7 @@ def test_no_owner_runs_more_than_it_may_on_all_nodes_together(stores: Stores, se
     for name in ("n1", "n2"):
         announce(fair, name)
     fair.jobs.create_many([new_job(f"ann{i}", owner="ann") for i in range(3)] + [new_job("bob0", owner="bob")])
-    claims = {name: Claim(name, request().shape, row()) for name in ("ann0", "ann1", "ann2", "bob0")}
+    claims = {name: Claim(name, assignment(owner=name[:3]).line, row()) for name in ("ann0", "ann1", "ann2", "bob0")}
     assert fair.ledger.reserve("n2", "w1", [claims["ann0"]]) == ["ok"]
     assert fair.ledger.reserve("n1", "w1", list(claims.values())) == ["gone", "ok", "owner", "ok"]
     fair.jobs.finish(fair.jobs.claim("ann0", 1, node="n2", worker="w1"), OK)
@@ -167,9 +166,7 @@ def test_a_crowd_of_an_owner_that_may_start_none_hides_nobody(stores: Stores, se
     announce(fair)
     fair.jobs.create_many([new_job(f"ann{i:03}", owner="ann") for i in range(300)] + [new_job("bob", owner="bob")])
     assert admit(fair, "ann000") == "ok"
-    owners = OwnersRunning.of(1, [row(owner="ann")])
-    assert "bob" not in {each.task_id for each in fair.ledger.candidates([FREE])}
-    assert "bob" in {each.task_id for each in fair.ledger.candidates([FREE], "", owners)}
+    assert "bob" in {each.task_id for each in fair.ledger.window([FREE]).candidates}
     fair.jobs.cancel("bob", 1.0)
     assert fair.redis.smembers(fair.keys.owners) == {b"ann"}
     fair.close()
@@ -178,7 +175,7 @@ def test_a_crowd_of_an_owner_that_may_start_none_hides_nobody(stores: Stores, se
 def test_processes_are_counted_as_any_other_resource(stores: Stores) -> None:
     announce(stores, pids=130)
     stores.jobs.create_many([new_job(f"j{i}") for i in range(3)])
-    claims = [Claim(f"j{i}", request().shape, row(pids=64)) for i in range(3)]
+    claims = [Claim(f"j{i}", assignment().line, row(pids=64)) for i in range(3)]
     assert stores.ledger.reserve("n1", "w1", claims) == ["ok", "ok", "full"]
 
 
@@ -315,15 +312,15 @@ def test_the_guard_never_oversubscribes_whoever_asks(stores: Stores) -> None:
 def test_the_guard_refuses_a_batch_item_by_item(stores: Stores) -> None:
     announce(stores, millicores=2500)
     stores.jobs.create_many([new_job(f"j{i}") for i in range(4)])
-    claims = [Claim(f"j{i}", request().shape, row()) for i in range(4)]
-    claims.insert(1, Claim("nobody", request().shape, row()))
+    claims = [Claim(f"j{i}", assignment().line, row()) for i in range(4)]
+    claims.insert(1, Claim("nobody", assignment().line, row()))
     assert stores.ledger.reserve("n1", "w1", claims) == ["ok", "gone", "ok", "full", "full"]
 
 
 def test_one_device_is_never_held_twice(stores: Stores) -> None:
     announce(stores, gpus=(Gpu(uuid="gpu-a", name="x", memory=1), Gpu(uuid="gpu-b", name="x", memory=1)))
     stores.jobs.create_many([new_job(f"j{i}") for i in range(2)])
-    claims = [Claim(f"j{i}", request().shape, row(gpus=("gpu-a",))) for i in range(2)]
+    claims = [Claim(f"j{i}", assignment().line, row(gpus=("gpu-a",))) for i in range(2)]
     assert stores.ledger.reserve("n1", "w1", claims) == ["ok", "full"]
 
 
@@ -334,7 +331,7 @@ def test_the_guard_sums_shares_per_device(stores: Stores) -> None:
         row(gpus=("a",), gpu_memory=5), row(gpus=("a",), gpu_memory=5), row(gpus=("a",), gpu_memory=4),
         row(gpus=("a",)), row(gpus=("b", "b"), gpu_memory=1), row(gpus=("b",)),
     ]  # fmt: skip
-    claims = [Claim(f"j{i}", request().shape, each) for i, each in enumerate(rows)]
+    claims = [Claim(f"j{i}", assignment().line, each) for i, each in enumerate(rows)]
     assert stores.ledger.reserve("n1", "w1", claims) == ["ok", "full", "ok", "full", "full", "ok"]
 
 
@@ -343,7 +340,7 @@ def test_ill_and_cordoned_devices_take_nothing_whatever_a_plan_says(stores: Stor
     announce(stores, gpus=(ill, cordoned))
     stores.ledger.cordon("n1", ["b"], on=True)
     stores.jobs.create_many([new_job(f"j{i}") for i in range(3)])
-    claims = [Claim(f"j{i}", request().shape, row(gpus=(uuid,))) for i, uuid in enumerate(("a", "b", "unknown"))]
+    claims = [Claim(f"j{i}", assignment().line, row(gpus=(uuid,))) for i, uuid in enumerate(("a", "b", "unknown"))]
     assert stores.ledger.reserve("n1", "w1", claims) == ["full", "full", "full"]
 
 
@@ -385,7 +382,7 @@ def test_reclaimable_jobs_take_idle_cores_and_keep_no_other_out(stores: Stores) 
     stores.jobs.create_many([new_job(f"j{i}") for i in range(9)])
     spare, own = row(cpu=2.0, reclaimable=True), row(cpu=2.0)
     claims = [
-        Claim(f"j{i}", request().shape, each)
+        Claim(f"j{i}", assignment().line, each)
         for i, each in enumerate([spare, spare, own, spare, own, own, spare, spare])
     ]
     assert stores.ledger.reserve("n1", "w1", claims) == ["ok", "ok", "ok", "full", "ok", "full", "full", "full"]
@@ -396,7 +393,7 @@ def test_no_more_devices_are_in_use_than_the_cap_says(stores: Stores) -> None:
     stores.redis.hset(stores.keys.node("n1"), "alloc_gpus", 1)
     stores.jobs.create_many([new_job(f"j{i}") for i in range(3)])
     rows = [row(gpus=("a",), gpu_memory=3), row(gpus=("b",), gpu_memory=3), row(gpus=("a",), gpu_memory=3)]
-    claims = [Claim(f"j{i}", request().shape, each) for i, each in enumerate(rows)]
+    claims = [Claim(f"j{i}", assignment().line, each) for i, each in enumerate(rows)]
     assert stores.ledger.reserve("n1", "w1", claims) == ["ok", "full", "ok"]
 
 
@@ -421,14 +418,19 @@ def test_the_line_is_ordered_by_priority_then_age_across_shapes(stores: Stores) 
     stores.jobs.create(new_job("other-shape", requests=request(cpu=2.0)))
     stores.jobs.create(new_job("urgent", priority=9))
     stores.jobs.create(new_job("late", priority=0))
-    assert [each.task_id for each in stores.ledger.candidates([FREE])] == ["urgent", "old", "other-shape", "late"]
+    assert [each.task_id for each in stores.ledger.window([FREE]).candidates] == [
+        "urgent",
+        "old",
+        "other-shape",
+        "late",
+    ]
     assert stores.jobs.positions(["late", "urgent", "nobody"]) == {"late": 4, "urgent": 1}
 
 
 def test_a_thousand_that_do_not_fit_hide_nothing(stores: Stores) -> None:
     stores.jobs.create_many([new_job(f"big{i}", requests=request(cpu=64.0)) for i in range(1000)])
     stores.jobs.create(new_job("small"))
-    assert "small" in {each.task_id for each in stores.ledger.candidates([FREE])}
+    assert "small" in {each.task_id for each in stores.ledger.window([FREE]).candidates}
 
 
 def test_pages_neither_repeat_nor_skip(stores: Stores) -> None:
@@ -480,7 +482,7 @@ def test_the_shape_of_the_record_survives_the_round_trip(stores: Stores) -> None
 
 def test_a_thousand_that_do_not_fit_cost_one_look(stores: Stores) -> None:
     stores.jobs.create_many([new_job(f"big{i:04}", requests=request(cpu=64.0)) for i in range(1000)])
-    assert [each.task_id for each in stores.ledger.candidates([FREE])] == ["big0000"]
+    assert [each.task_id for each in stores.ledger.window([FREE]).candidates] == ["big0000"]
 
 
 def test_pages_stay_whole_while_jobs_arrive_in_between(stores: Stores) -> None:

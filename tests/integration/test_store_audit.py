@@ -11,6 +11,7 @@ import redis
 from hivemind_worker.bootstrap import Stores
 from hivemind_worker.domain.errors import RecordCorrupt, RecordTooNew, StaleAttempt
 from hivemind_worker.domain.job import State, view
+from hivemind_worker.domain.line import Claim
 from hivemind_worker.domain.outcome import Cause
 from hivemind_worker.store.keys import Keys
 from hivemind_worker.store.logs import Chunk, Stream
@@ -119,10 +120,10 @@ def test_a_row_that_nobody_remembers_is_made_anew_from_the_request(stores: Store
 
 DAMAGE: dict[str, Callable[[redis.Redis, Keys], object]] = {
     "whole line": lambda client, keys: client.zrem(keys.waiting_all, "t1"),
-    "shape's line": lambda client, keys: client.zrem(keys.waiting(request().shape), "t1"),
+    "shape's line": lambda client, keys: client.zrem(keys.waiting(assignment().line), "t1"),
     "owner's line": lambda client, keys: client.delete(keys.waiting_all + "/"),
     "shapes": lambda client, keys: client.delete(keys.shapes),
-    "all of it": lambda client, keys: client.delete(keys.waiting_all, keys.waiting(request().shape), keys.shapes),
+    "all of it": lambda client, keys: client.delete(keys.waiting_all, keys.waiting(assignment().line), keys.shapes),
 }
 
 
@@ -135,7 +136,7 @@ def test_a_job_that_fell_out_of_its_line_is_put_back_at_its_place(
     damage(client, stores.keys)
     assert "put back into the line" in sweep(stores).values()
     assert {key: client.dump(key) for key in client.scan_iter()} == before
-    assert [each.task_id for each in stores.ledger.candidates([FREE])] == ["t1", "t2"]
+    assert [each.task_id for each in stores.ledger.window([FREE]).candidates] == ["t1", "t2"]
 
 
 def test_a_job_that_no_index_knows_of_is_found_and_put_back(stores: Stores, client: redis.Redis) -> None:
@@ -147,7 +148,7 @@ def test_a_job_that_no_index_knows_of_is_found_and_put_back(stores: Stores, clie
 
 def test_ids_without_a_waiting_record_leave_the_lines_and_the_active(stores: Stores, client: redis.Redis) -> None:
     announce(stores)
-    shape = request().shape
+    shape = assignment().line
     stores.jobs.create_many([new_job("done"), new_job("good")])
     stores.jobs.cancel("done", 1.0)
     for key in (stores.keys.waiting_all, stores.keys.waiting(shape), stores.keys.active):
@@ -155,18 +156,18 @@ def test_ids_without_a_waiting_record_leave_the_lines_and_the_active(stores: Sto
     client.zadd(stores.keys.waiting(shape), {"stray": 3})
     sweep(stores)
     assert stores.jobs.counts() == {"waiting": 1, "active": 1, "known": 2}
-    assert [each.task_id for each in stores.ledger.candidates([FREE])] == ["good"]
+    assert [each.task_id for each in stores.ledger.window([FREE]).candidates] == ["good"]
     assert client.zrange(stores.keys.waiting(shape), 0, -1) == [b"good"]
 
 
 def test_a_job_in_a_line_of_another_shape_is_not_admitted_and_leaves_it(stores: Stores, client: redis.Redis) -> None:
     announce(stores)
     stores.jobs.create(new_job("t1", requests=request(cpu=2.0)))
-    client.zadd(stores.keys.waiting(request().shape), {"t1": 1})
-    client.sadd(stores.keys.shapes, request().shape)
-    assert admit(stores) == "gone"
-    assert client.zcard(stores.keys.waiting(request().shape)) == 0
-    assert client.zcard(stores.keys.waiting(request(cpu=2.0).shape)) == 1
+    client.zadd(stores.keys.waiting(assignment().line), {"t1": 1})
+    client.sadd(stores.keys.shapes, assignment().line)
+    assert stores.ledger.reserve("n1", "w1", [Claim("t1", assignment().line, row())]) == ["gone"]
+    assert client.zcard(stores.keys.waiting(assignment().line)) == 0
+    assert client.zcard(stores.keys.waiting(assignment(requests=request(cpu=2.0)).line)) == 1
 
 
 # --- versions ---------------------------------------------------------------------------------------------------
@@ -185,7 +186,7 @@ def test_a_record_of_an_older_release_is_read_run_and_migrated(stores: Stores) -
     assert admit(stores) == "ok"
     assert sweep(stores) == {"t1": "migrated from version 1"}
     record = raw(stores, stores.keys.job("t1"))
-    assert (record[b"version"], record[b"shape"]) == (str(VERSION).encode(), request().shape.encode())
+    assert (record[b"version"], record[b"shape"]) == (str(VERSION).encode(), assignment().line.encode())
     assert sweep(stores) == {}
 
 
@@ -195,7 +196,7 @@ def test_a_record_of_a_newer_release_is_shown_by_name_and_neither_run_nor_delete
     announce(stores)
     stores.jobs.create_many([new_job("new"), new_job("known")])
     client.hset(stores.keys.job("new"), mapping={"version": 99, "spec": "in other words"})
-    assert [each.task_id for each in stores.ledger.candidates([FREE])] == ["known"]
+    assert [each.task_id for each in stores.ledger.window([FREE]).candidates] == ["known"]
     assert admit(stores, "new") == "gone"
     shown = {job.task_id: view(job) for job in stores.jobs.list().jobs}
     assert "version 99; this release reads up to" in shown["new"]["evidence"]
@@ -248,7 +249,7 @@ def test_a_damaged_record_is_put_aside_and_its_job_ends_once(
 def test_a_key_of_another_kind_in_a_records_place_is_put_aside(stores: Stores, client: redis.Redis) -> None:
     stores.jobs.create_many([new_job("t1"), new_job("t2")])
     client.set(stores.keys.job("t1"), "oops")
-    assert [each.task_id for each in stores.ledger.candidates([FREE])] == ["t2"]
+    assert [each.task_id for each in stores.ledger.window([FREE]).candidates] == ["t2"]
     assert "damaged" in {job.task_id: job.trouble for job in stores.jobs.list().jobs}["t1"]
     assert stores.jobs.stop_graces(["t1", "t2"]) == {}
     assert sweep(stores)["t1"] == "put aside: it is no record"

@@ -1,0 +1,34 @@
+"""How long a job will probably run."""
+
+from __future__ import annotations
+
+from hivemind_worker.domain.line import predict
+from tests.builders import assignment, candidate, request
+
+
+def test_the_longest_of_the_last_runs_of_its_size_is_believed() -> None:
+    assert predict([10.0, 30.0, 20.0], [99.0]) == 30.0
+
+
+def test_one_run_of_its_size_is_too_few_where_its_program_ran_otherwise() -> None:
+    assert predict([10.0], [10.0, 40.0]) == 40.0
+    assert predict([10.0], []) == 10.0
+    assert predict([], []) is None
+
+
+def test_a_prediction_is_never_believed_beyond_the_declared_timeout() -> None:
+    assert candidate("a", timeout=60.0, predicted=100.0).expected == 60.0
+    assert candidate("a", timeout=60.0).expected == 60.0
+    assert candidate("a", timeout=60.0, predicted=5.0).expected == 5.0
+
+
+def test_a_line_holds_one_owners_runs_of_one_program_of_one_size_and_timeout() -> None:
+    same = assignment("a", owner="ann", command=("./run", "--seed=1"))
+    assert assignment("b", owner="ann", command=("./run", "--seed=2")).line == same.line
+    others = (
+        assignment(owner="bob", command=("./run",)),
+        assignment(owner="ann", command=("./other",)),
+        assignment(owner="ann", command=("./run",), timeout_seconds=61.0),
+        assignment(owner="ann", command=("./run",), requests=request(cpu=2.0)),
+    )
+    assert len({same.line, *(other.line for other in others)}) == 5
