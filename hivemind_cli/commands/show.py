@@ -45,7 +45,9 @@ def described(task: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "bundle", f"sha256:{task['bundle_sha256']}"
     share = f"{size(asked['gpu_memory'])} each" if asked.get("gpu_memory") else "whole"
     gpus = f", {asked['gpus']} GPUs ({share})" if asked.get("gpus") else ""
-    amounts = f"{asked['cpu']:g} cores, {size(asked['memory'])} memory, {size(asked['disk'])} disk"
+    limit = f" (at most {asked['cpu_limit']:g})" if asked.get("cpu_limit") else ""
+    kind = " that others leave idle" if asked.get("reclaimable") else ""
+    amounts = f"{asked['cpu']:g} cores{limit}{kind}, {size(asked['memory'])} memory, {size(asked['disk'])} disk"
     yield "asked for", f"{amounts}, {asked['pids']} pids{gpus}"
     yield "attempt", f"{task['attempt']}, priority {task['priority']}"
     for past in task.get("attempts", ()):

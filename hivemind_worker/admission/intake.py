@@ -93,7 +93,7 @@ def with_defaults(fields: Mapping[str, Any], settings: Settings) -> dict[str, An
     said = given(fields)
     wanted = said.get("requests", {})
     if not isinstance(wanted, Mapping):
-        raise InvalidField("requests", "must be a mapping of cpu, memory, gpus, gpu_memory, disk, pids")
+        raise InvalidField("requests", f"must be a mapping of {', '.join(Request.model_fields)}")
     defaults: dict[str, Any] = {
         "cpu": settings.default_cpu,
         "memory": settings.default_memory,
@@ -124,7 +124,7 @@ def never_fits(request: Request, nodes: Sequence[Node]) -> NeverFits | None:
     name, _ = max(best.items(), key=lambda item: _relative(item, wanted))
     most = max(getattr(node.allocatable, name) for node in nodes)
     asked = getattr(wanted, name)
-    field = "cpu" if name == "millicores" else name
+    field = "cpu" if name in ("millicores", "spare") else name
     return NeverFits(
         f"requests.{field}: asked for {describe(name, asked)}, but the most a node can allocate is "
         f"{describe(name, most)}; ask for less or raise the node's cap"

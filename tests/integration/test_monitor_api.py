@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 
 from hivemind_worker.bootstrap import Stores
+from hivemind_worker.domain.node import Gpu
 from hivemind_worker.domain.outcome import Cause
 from hivemind_worker.monitor.schemas import (
     Changes,
@@ -332,3 +333,19 @@ def test_openapi_describes_every_route_of_the_contract(api: httpx.Client) -> Non
     for path, method in promised.items():
         assert paths[path][method]["responses"]["200"], path
     assert api.get("/docs").status_code == 404
+
+
+def test_caps_and_cordons_are_changed_over_http(api: httpx.Client, site: Site) -> None:
+    site.announce(millicores=4000, gpus=(Gpu(uuid="GPU-aaaa", name="x", memory=1),))
+    capped = api.post("/api/nodes/n1/caps", json={"max_cpu": 1.5, "max_gpus": 9}).json()
+    assert (capped["allocatable"]["cpu"], capped["caps"]["max_cpu"]) == (1.5, 1.5)
+    assert capped["warnings"] == ["the cap of 9 GPUs is more than the node has: 1 GPU"]
+    freed = api.post("/api/nodes/n1/caps", json={"max_cpu": None}).json()
+    assert (freed["allocatable"]["cpu"], freed["caps"]["max_gpus"]) == (4.0, 9)
+    assert api.post("/api/nodes/n1/gpus/0/cordon").json()["gpus"][0]["cordoned"] is True
+    assert api.post("/api/nodes/n1/gpus/GPU-aaaa/uncordon").json()["gpus"][0]["cordoned"] is False
+    for body in ({}, {"max_beer": 1}, {"max_cpu": -1}, {"max_gpus": 1.5}, {"max_memory": 7}):
+        assert api.post("/api/nodes/n1/caps", json=body).status_code == 400, body
+    assert api.post("/api/nodes/n1/gpus/7/cordon").status_code == 404
+    assert api.post("/api/nodes/gone/caps", json={"max_cpu": 1}).status_code == 404
+    assert api.post("/api/nodes/n1/caps", json={"max_cpu": 1}, headers={"Origin": "http://evil"}).status_code == 403

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -104,3 +105,17 @@ def test_caps_are_set_while_the_node_runs_and_survive_its_restart(node: Node) ->
     node.hivemind("stop", running)
     assert node.hivemind("node", "set").returncode == 2
     assert node.hivemind("node", "set", "--max-cpu", "nan").returncode != 0
+
+
+def test_a_reclaimable_job_weighs_nothing_and_says_so(node: Node) -> None:
+    options = ("--reclaimable", "--cpu", "0.5", "--cpu-limit", "1.5", "--timeout", "5m")
+    task_id = node.json("submit", *options, BUSYBOX, "sleep", "300")["task_id"]
+    eventually(lambda: node.json("show", task_id)["state"] == "running")
+    command = ["docker", "inspect", "--format", "{{.HostConfig.CpuShares}} {{.HostConfig.NanoCpus}}", f"hm-{task_id}-1"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() == ["2", "1500000000"]
+    shown = node.hivemind("show", task_id).stdout
+    assert "0.5 cores (at most 1.5) that others leave idle" in shown
+    held = node.json("nodes")["nodes"][0]["reserved"]
+    assert (held["cpu"], held["spare_cpu"]) == (0.0, 0.5)
+    node.hivemind("stop", task_id)
+    assert "between cpu, which is 2" in refused(node, "--cpu", "2", "--cpu-limit", "1")
