@@ -81,16 +81,6 @@ class Devices:
         """The same without such a job: the inverse of `take`."""
         return self._changed(uuids, gpu_memory, -1)
 
-    def without(self, request: Request) -> Devices:
-        """The same with as many devices closed as the request waits for: of those that could ever hold it, the ones
-        that can now, else the emptiest."""
-        could = [room for room in self.rooms if room.open and room.memory >= request.gpu_memory]
-        could.sort(key=lambda room: (not room.holds(request), -room.free / max(1, room.memory), room.memory, room.uuid))
-        aside = {room.uuid for room in could[: request.gpus]}
-        return replace(
-            self, rooms=tuple(replace(room, open=False) if room.uuid in aside else room for room in self.rooms)
-        )
-
     def lacks(self, request: Request) -> dict[str, int]:
         """What is missing for the request: devices, or bytes on the device that comes closest. Empty when it fits."""
         if self.place(request) is not None:
@@ -128,8 +118,3 @@ def free_on(node: Node, rows: Iterable[Reservation]) -> tuple[Amount, Devices]:
     devices = Devices.of(node.gpus, held, node.allocatable.gpus)
     free = (node.allocatable - total(held)).floor()
     return free.model_copy(update={"gpus": devices.unused}), devices
-
-
-def could_place(node: Node, request: Request) -> bool:
-    """Whether the node's devices, with nobody on them, have room for the request."""
-    return empty(node).place(request) is not None

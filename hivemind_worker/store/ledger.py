@@ -180,12 +180,6 @@ class Ledger:
             reply = self._redis.hgetall(self._keys.reservations(node))
         return {text(key): row for key, value in reply.items() if (row := _row(value)) is not None}
 
-    def all_rows(self) -> list[Reservation]:
-        """Live rows of all nodes."""
-        with named_faults():
-            names = [text(name) for name in self._redis.smembers(self._keys.nodes)]
-        return [row for name in names for row in self.rows(name).values()]
-
     def rows_by_node(self, nodes: Iterable[str]) -> dict[str, dict[str, Reservation]]:
         """Live rows of several nodes, by node and task_id."""
         names = list(nodes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hivemind_worker.admission.devices import Devices, could_place, free_on
+from hivemind_worker.admission.devices import Devices, free_on
 from hivemind_worker.domain.node import Gpu, Reservation
 from hivemind_worker.domain.resources import GIB
 from tests.builders import node, request, row
@@ -77,21 +77,6 @@ def test_a_cap_on_devices_counts_devices_in_use_not_jobs() -> None:
     assert capped.place(SHARE) == ("a",)
     assert capped.place(WHOLE) is None
     assert capped.unused == 0
-
-
-def test_set_aside_closes_what_the_request_waits_for() -> None:
-    held = devices(gpu("s"), gpu("b1", 80), gpu("b2", 80), rows=(row(gpus=("b1",)),))
-    large = request(gpus=2, gpu_memory=40 * GIB)
-    assert held.place(large) is None
-    assert held.without(large).place(request(gpus=1, gpu_memory=40 * GIB)) is None
-    assert held.without(large).place(WHOLE) == ("s",)
-
-
-def test_an_empty_node_tells_what_could_ever_be_placed() -> None:
-    here = node(gpus=(gpu("a"),))
-    assert could_place(here, WHOLE)
-    assert not could_place(here, request(gpus=2))
-    assert not could_place(here, request(gpus=1, gpu_memory=17 * GIB))
 
 
 GPUS = st.lists(st.integers(1, 4), min_size=0, max_size=4).map(
