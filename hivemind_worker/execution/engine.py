@@ -11,6 +11,8 @@ from urllib.parse import quote, urlencode
 from hivemind_worker.domain.errors import EngineUnavailable
 from hivemind_worker.execution.found import Found, ImageInfo, parse_found, parse_image, parse_listed
 from hivemind_worker.execution.restarts import engine_started_at
+from hivemind_worker.execution.since import Moment
+from hivemind_worker.execution.survivors import end_survivors
 from hivemind_worker.execution.wire import Address, EngineRefused, EngineStream, call, open_stream
 from hivemind_worker.settings import Settings
 
@@ -60,8 +62,8 @@ class Engine:
             self._healthy = (time.monotonic(), answer)
         return answer
 
-    def started_at(self) -> float | None:
-        """Epoch seconds at which its process was started; None where that cannot be known. Does not raise."""
+    def started_at(self) -> Moment | None:
+        """When its process was started; None where that cannot be known. Does not raise."""
         return engine_started_at(self._address)
 
     # --- images ----------------------------------------------------------------------------------------
@@ -150,6 +152,7 @@ class Engine:
         except EngineRefused as refused:
             if refused.status not in (404, 409):  # 409: it is being removed already
                 raise
+        end_survivors(container)
 
     # --- the edge --------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from hivemind_worker.execution.handle import Handle
 from hivemind_worker.execution.images import ensure_image
 from hivemind_worker.execution.patience import Backoff, check
 from hivemind_worker.execution.prepared import Prepared
+from hivemind_worker.execution.restarts import start_unknown
 from hivemind_worker.execution.sandbox import OWNER_LABELS, Identity
 from hivemind_worker.execution.verdict import cannot_start
 from hivemind_worker.execution.wire import EngineRefused, EngineStream
@@ -39,6 +40,16 @@ class ContainerLost(JobRefused):
     cause = Cause.ENGINE
 
 
+class StartUnknown(JobRefused):
+    """The engine takes the container for never started, but it was restarted since the start was asked for."""
+
+    code = "start_unknown"
+    cause = Cause.ENGINE
+
+    def __init__(self) -> None:
+        super().__init__("the container engine was restarted while it started the container, and does not know of it")
+
+
 class ForeignContainer(JobRefused):
     """A container of another site bears this attempt's name."""
 
@@ -58,7 +69,8 @@ class Launched:
 def launch(engine: Engine, settings: Settings, prepared: Prepared, handle: Handle) -> Launched:
     """Start the attempt's container, or find it started. An engine that is away is waited for.
 
-    Raises Detached, StoppedEarly, ContainerLost, ForeignContainer, EntrypointRefused, ImageRefused, EngineRefused.
+    Raises Detached, StoppedEarly, ContainerLost, StartUnknown, ForeignContainer, EntrypointRefused, ImageRefused,
+    EngineRefused.
     """
     backoff = Backoff(handle)
     look_first = prepared.body is None
@@ -107,6 +119,8 @@ def _try(engine: Engine, settings: Settings, prepared: Prepared, handle: Handle,
         prepared.container = found.id
         if found.status != "created":
             return Launched(found.id, None, found)
+        if start_unknown(prepared.workspace.start, engine.started_at()):
+            raise StartUnknown
     assert prepared.container is not None
     check(handle)
     reach("container-created", prepared.job.task_id)

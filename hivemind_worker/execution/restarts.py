@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 import socket
 import struct
-import time
 from pathlib import Path
 
 from hivemind_worker.execution.found import Found
+from hivemind_worker.execution.since import Moment
 from hivemind_worker.execution.wire import Address
 
 #: where an engine that systemd listens for keeps its number
@@ -23,10 +23,12 @@ CONNECT_TIMEOUT = 2.0
 TIDYING = 30.0
 #: seconds by which an engine that comes up may be late in noting that a container has ended meanwhile
 NOTING = 5.0
+#: the kernel tells a process' start in hundredths of a second
+TICK = 0.02
 
 
-def engine_started_at(address: Address) -> float | None:
-    """Epoch seconds at which the engine's process was started; None where that cannot be known, as over TCP."""
+def engine_started_at(address: Address) -> Moment | None:
+    """When the engine's process was started; None where that cannot be known, as over TCP."""
     if not address.path:
         return None
     try:
@@ -46,25 +48,36 @@ def _noted_pid() -> int:
     raise FileNotFoundError("no engine has noted its number")
 
 
-def _started(pid: int) -> float:
-    """Epoch seconds. Raises OSError, ValueError, IndexError."""
+def _started(pid: int) -> Moment:
+    """Raises OSError, ValueError, IndexError."""
     stat = Path(f"/proc/{pid}/stat").read_text("utf-8", errors="replace")
     ticks = int(stat.rpartition(")")[2].split()[19])  # the name before it may hold anything
-    up = ticks / os.sysconf("SC_CLK_TCK")
-    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + up
+    now, up = Moment.now(), ticks / os.sysconf("SC_CLK_TCK")
+    return Moment(now.boot, up, now.wall - now.up + up)
 
 
-def ended_with_engine(found: Found | None, engine_started: float | None) -> bool:
+def start_unknown(note: Moment | None, engine_started: Moment | None) -> bool:
+    """Whether a container that its engine takes for never started may have run all the same. Pure.
+
+    An engine that is killed right after a start has not written it down. `note`: the moment before the start was
+    asked for; None: it never was. The engine that was asked knows; a later one, or one of unknown age, may not.
+    """
+    if note is None:
+        return False
+    return engine_started is None or note.boot != engine_started.boot or engine_started.up > note.up - TICK
+
+
+def ended_with_engine(found: Found | None, engine_started: Moment | None) -> bool:
     """Whether it was started before this engine, and ended before the engine was done with what it found. Pure."""
     return _ended_within(found, engine_started, TIDYING)
 
 
-def ended_unread(found: Found | None, engine_started: float | None) -> bool:
+def ended_unread(found: Found | None, engine_started: Moment | None) -> bool:
     """Whether it ended while there was no engine, so that the end of its output may be lost. Pure."""
     return _ended_within(found, engine_started, NOTING)
 
 
-def _ended_within(found: Found | None, engine_started: float | None, seconds: float) -> bool:
+def _ended_within(found: Found | None, engine_started: Moment | None, seconds: float) -> bool:
     if found is None or engine_started is None or found.started_at is None or found.finished_at is None:
         return False
-    return found.started_at < engine_started and found.finished_at < engine_started + seconds
+    return found.started_at < engine_started.wall and found.finished_at < engine_started.wall + seconds

@@ -30,6 +30,7 @@ from hivemind_worker.execution.restarts import ended_unread, ended_with_engine
 from hivemind_worker.execution.room import no_room
 from hivemind_worker.execution.sandbox import Identity, Place, container_body, program_of
 from hivemind_worker.execution.since import Moment, ran_for, rebooted, wall_seconds
+from hivemind_worker.execution.survivors import end_survivors
 from hivemind_worker.execution.usage import Meter
 from hivemind_worker.execution.verdict import Facts, decide, reason_of
 from hivemind_worker.execution.watch import Exit, Limits, Watch
@@ -326,7 +327,11 @@ class Runner:
         """Raises EngineUnavailable until it does not run."""
         try:
             found = find_container(self._engine, identity)
-            if found is None or not identity.owns(found) or not found.running:
+            if found is None or not identity.owns(found):
+                return
+            if not found.running:
+                if end_survivors(found.id):
+                    raise EngineUnavailable("its processes were killed and have not ended yet")
                 return
             log.warning("container is put down", job_id=identity.task_id, attempt=identity.attempt)
             self._engine.kill(found.id, "SIGKILL")

@@ -1,0 +1,85 @@
+"""Processes that an engine does not know of: they are ended, and their attempt is not started a second time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import docker
+import pytest
+
+from hivemind_worker.bootstrap import Stores
+from hivemind_worker.domain.job import State
+from hivemind_worker.domain.outcome import Cause
+from hivemind_worker.execution.handle import Handle
+from hivemind_worker.execution.launch import StartUnknown
+from hivemind_worker.execution.since import Moment
+from hivemind_worker.execution.survivors import end_survivors
+from hivemind_worker.settings import Settings
+
+from .execution_kit import BUSYBOX, Kit, until
+
+
+@pytest.fixture
+def kit(settings: Settings, stores: Stores) -> Iterator[Kit]:
+    made = Kit(settings, stores)
+    yield made
+    made.close()
+
+
+def test_what_runs_in_a_container_is_ended_whatever_its_engine_thinks(kit: Kit) -> None:
+    client = docker.from_env()
+    container = client.containers.run(BUSYBOX, ["sh", "-c", "sleep 300 & sleep 300"], detach=True, network_mode="none")
+    try:
+        until(lambda: end_survivors(container.id) > 0, "its processes are found")
+        assert container.wait(timeout=30)["StatusCode"] == 137
+        assert end_survivors(container.id) == 0
+    finally:
+        container.remove(force=True)
+        client.close()
+
+
+def test_names_that_are_no_whole_id_and_containers_that_are_not_there_have_no_survivors() -> None:
+    assert end_survivors("") == 0
+    assert end_survivors("abc") == 0
+    assert end_survivors("f" * 64) == 0
+
+
+def test_a_process_that_is_not_the_containers_is_left_alone(tmp_path: Path) -> None:
+    """The list may name a number that is another process' by now."""
+    container = "c" * 64
+    group = tmp_path / "memory" / "docker" / container
+    group.mkdir(parents=True)
+    (group / "cgroup.procs").write_text(f"{os.getpid()}\n")
+    assert end_survivors(container, root=tmp_path) == 0
+
+
+def test_a_start_that_the_engine_may_have_forgotten_is_not_asked_for_again(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, handle = kit.job("echo", "ran", image=BUSYBOX), Handle()
+    with contextlib.closing(handle):
+        prepared = kit.prepare(job, handle)
+        assert prepared.body is not None
+        kit.engine.create(prepared.identity.name, prepared.body)
+        prepared.workspace.note_start()  # and here the worker and the engine died
+        now = Moment.now()
+        monkeypatch.setattr(kit.engine, "started_at", lambda: Moment(now.boot, now.up + 1, now.wall + 1))
+        again = kit.prepare(job.model_copy(update={"state": State.RUNNING}), handle)
+        with pytest.raises(StartUnknown) as refused:
+            kit.runner.run(again, handle, lambda: None)
+        assert refused.value.cause is Cause.ENGINE
+        kit.runner.put_down(again, handle)
+
+
+def test_a_start_that_the_engine_knows_not_to_have_made_is_made(kit: Kit) -> None:
+    job, handle = kit.job("echo", "ran", image=BUSYBOX), Handle()
+    with contextlib.closing(handle):
+        prepared = kit.prepare(job, handle)
+        assert prepared.body is not None
+        kit.engine.create(prepared.identity.name, prepared.body)
+        prepared.workspace.note_start()  # and here the worker died; the engine is the same
+        again = kit.prepare(job.model_copy(update={"state": State.RUNNING}), handle)
+        assert kit.runner.run(again, handle, lambda: None).cause is Cause.OK
