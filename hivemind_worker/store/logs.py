@@ -61,11 +61,13 @@ class LogStore:
         if not chunks:
             return
         attempt = chunks[0].attempt
-        args: list[str | bytes | int] = [attempt, worker, self._keys.changes(task_id)]
+        keys = self._keys
+        args: list[str | bytes | int] = [attempt, worker, keys.changes(task_id), task_id, KEPT]
         for chunk in chunks:
             args += [chunk.number, int(chunk.stream), chunk.data, chunk.at, chunk.stdout_end, chunk.stderr_end]
         # A script is all or nothing: a server that is full refuses all of it, not a chunk in the middle.
-        verdict = text(self._scripts.run("append", [self._keys.job(task_id), self._keys.log(task_id)], args))
+        records = [keys.job(task_id), keys.log(task_id), keys.quarantined_chunks, keys.quarantine]
+        verdict = text(self._scripts.run("append", records, args))
         if verdict == "adopted":
             raise AdoptedAttempt(f"attempt {attempt} of {task_id} was adopted by another worker")
         if verdict != "done":

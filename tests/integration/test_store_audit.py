@@ -307,6 +307,27 @@ def test_a_damaged_chunk_is_put_aside_and_the_rest_of_the_log_is_read(stores: St
     assert raw(stores, stores.keys.quarantined_chunks)[b"t1/3"] == b"d=half a chu"
 
 
+def test_an_entry_that_somebody_added_to_a_log_keeps_nothing_of_what_comes_after_it_out(
+    stores: Stores, client: redis.Redis
+) -> None:
+    admitted(stores)
+    log, lines = stores.keys.log("t1"), [Chunk(n, Stream.STDOUT, b"line %d\n" % n, 0, 1, stdout_end=n) for n in range(5)]
+    stores.logs.append("t1", lines[1:3], worker="w1")
+    client.xadd(log, {"d": "stray"})  # by Redis' own clock: far beyond every number there will be
+    client.xadd(log, {"d": "stray"})
+    for _ in range(2):
+        stores.logs.append("t1", lines[3:], worker="w1")
+        assert [chunk.data for chunk in stores.logs.read("t1", 0)] == [line.data for line in lines[1:]]
+    assert stores.audit.quarantined() == 2
+
+
+def test_a_damaged_chunk_keeps_its_number(stores: Stores, client: redis.Redis) -> None:
+    admitted(stores)
+    client.xadd(stores.keys.log("t1"), {"d": "half a chu"}, id="1-0")
+    stores.logs.append("t1", [Chunk(2, Stream.STDOUT, b"two\n", 0, 1)], worker="w1")
+    assert [chunk.number for chunk in stores.logs.read("t1", 0)] == [1, 2]
+
+
 def test_one_worker_sweeps_and_another_takes_over_when_it_is_silent(stores: Stores, client: redis.Redis) -> None:
     assert stores.audit.is_sweeper("w1", 10)
     assert not stores.audit.is_sweeper("w2", 10)
