@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from hivemind_cli.commands.show import readable
 from hivemind_cli.output import age, duration, emit_json, note, ran_for, size, table, width
 from hivemind_cli.session import Session, command, pass_session
 
@@ -55,12 +56,13 @@ def listing(tasks: list[dict[str, Any]], now: datetime) -> list[str]:
 
 def row(task: dict[str, Any], now: datetime) -> tuple[str, ...]:
     """One job's cells."""
+    known = readable(task)
     return (
         task["task_id"],
         task["state"],
         _end(task),
-        f"{task['requests']['cpu']:g}",
-        size(task["requests"]["memory"]),
+        f"{task['requests']['cpu']:g}" if known else "-",
+        size(task["requests"]["memory"] if known else None),
         duration(age(task["times"]["created"], now)),
         duration(ran_for(task, now)),
         task["owner"] or "-",
@@ -75,10 +77,12 @@ def _end(task: dict[str, Any]) -> str:
 
 
 def what(task: dict[str, Any]) -> str:
-    """Why it waits, or what it runs."""
+    """Why it waits, what is wrong with its record, or what it runs."""
     waiting = task.get("waiting")
     if waiting and waiting.get("reason"):
         return str(waiting["reason"])
+    if not readable(task):
+        return str(task["evidence"])
     image = task["image"].rpartition("/")[2]  # the registry is the same for most, and long; `show` has it all
     words = [image, *task["command"]]
     return " ".join(words) if task["command"] or not task.get("bundle_sha256") else f"{image} (bundle)"

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from hivemind_cli.following import why
-from hivemind_cli.output import STATE_COLOURS, clean, duration, emit_json, ran_for, size, styled
+from hivemind_cli.output import ENDED, STATE_COLOURS, clean, duration, emit_json, ran_for, size, styled
 from hivemind_cli.session import Session, command, pass_session
 
 
@@ -30,7 +30,7 @@ def show(session: Session, task_id: str) -> None:
 
 def described(task: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """The job as lines for a person; what is not known yet is left out."""
-    asked, usage = task["requests"], task.get("usage")
+    usage = task.get("usage")
     yield "id", task["task_id"]
     yield "state", styled(why(task), STATE_COLOURS.get(task["state"]))
     if task["cause"]:
@@ -38,6 +38,47 @@ def described(task: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "cause", f"{task['cause']}{code}"
     if task["evidence"]:
         yield "evidence", clean(task["evidence"])
+    if readable(task):
+        yield from _asked(task)
+    yield "attempt", f"{task['attempt']}, priority {task['priority']}"
+    for past in task.get("attempts", ()):
+        if task["state"] == "waiting" or past["attempt"] != task["attempt"]:
+            end = clean(f"{past['cause']}: {past['evidence']}" if past["evidence"] else str(past["cause"]))
+            yield f"attempt {past['attempt']}", f"{end} (on {past['node']})"
+    if task["owner"]:
+        yield "owner", clean(task["owner"])
+    if task["node"]:
+        yield "node", f"{task['node']} ({task['worker']})" if task["worker"] else task["node"]
+    yield from _times(task)
+    ended = task["state"] in ENDED  # what it used and printed is counted at its end
+    if usage and ended:
+        yield (
+            "used",
+            (
+                f"{usage['cpu_seconds']:.2f} s of CPU, {size(usage['memory_peak'])} memory at its peak, "
+                f"{size(usage.get('block_read', 0))} read, {size(usage.get('block_write', 0))} written"
+            ),
+        )
+    archived = task.get("archived")
+    if archived:
+        yield "log", "gone; only the history knows this job"
+    elif task["log"] and ended:
+        yield (
+            "log",
+            size(task["log"]["bytes"]) + (" (some of it dropped)" if task["log"]["truncated"] else ""),
+        )
+    if task["artifact"]:
+        kept = " (no longer kept)" if archived and archived["artifact_kept"] is False else ""
+        yield "artifact", f"{size(task['artifact']['size'])}, sha256:{task['artifact']['sha256']}{kept}"
+
+
+def readable(task: dict[str, Any]) -> bool:
+    """Whether its record can be read; of one that cannot, only the evidence says something."""
+    return bool(task["image"])
+
+
+def _asked(task: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    asked = task["requests"]
     yield "image", clean(task["image"])
     if task["command"]:
         yield "command", clean(shlex.join(task["command"]))
@@ -49,35 +90,6 @@ def described(task: dict[str, Any]) -> Iterator[tuple[str, str]]:
     kind = " that others leave idle" if asked.get("reclaimable") else ""
     amounts = f"{asked['cpu']:g} cores{limit}{kind}, {size(asked['memory'])} memory, {size(asked['disk'])} disk"
     yield "asked for", f"{amounts}, {asked['pids']} pids{gpus}"
-    yield "attempt", f"{task['attempt']}, priority {task['priority']}"
-    for past in task.get("attempts", ()):
-        if task["state"] == "waiting" or past["attempt"] != task["attempt"]:
-            ended = clean(f"{past['cause']}: {past['evidence']}" if past["evidence"] else str(past["cause"]))
-            yield f"attempt {past['attempt']}", f"{ended} (on {past['node']})"
-    if task["owner"]:
-        yield "owner", clean(task["owner"])
-    if task["node"]:
-        yield "node", f"{task['node']} ({task['worker']})" if task["worker"] else task["node"]
-    yield from _times(task)
-    if usage:
-        yield (
-            "used",
-            (
-                f"{usage['cpu_seconds']:.2f} s of CPU, {size(usage['memory_peak'])} memory at its peak, "
-                f"{size(usage.get('block_read', 0))} read, {size(usage.get('block_write', 0))} written"
-            ),
-        )
-    archived = task.get("archived")
-    if archived:
-        yield "log", "gone; only the history knows this job"
-    elif task["log"]:
-        yield (
-            "log",
-            size(task["log"]["bytes"]) + (" (some of it dropped)" if task["log"]["truncated"] else ""),
-        )
-    if task["artifact"]:
-        kept = " (no longer kept)" if archived and archived["artifact_kept"] is False else ""
-        yield "artifact", f"{size(task['artifact']['size'])}, sha256:{task['artifact']['sha256']}{kept}"
 
 
 def _times(task: dict[str, Any]) -> Iterator[tuple[str, str]]:

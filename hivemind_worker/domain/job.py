@@ -155,7 +155,7 @@ def view(job: Job, waiting: WaitingInfo | None = None) -> dict[str, Any]:
         "usage": (outcome.usage if outcome else Usage()).model_dump(),
         "artifact": outcome.artifact.model_dump() if outcome and outcome.artifact else None,
         "log": (outcome.log if outcome else LogInfo()).model_dump(),
-        "evidence": outcome.evidence if outcome else job.trouble,
+        "evidence": "; ".join(filter(None, (outcome.evidence if outcome else "", job.trouble))),
         "timeout_seconds": spec.timeout_seconds,
         "network": spec.network,
         "retries": spec.retries,

@@ -1,0 +1,50 @@
+"""What `show` and `ps` say of a job: nothing that is not known."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from hivemind_cli.commands.ps import listing
+from hivemind_cli.commands.show import described
+from hivemind_worker.domain.job import Job, State, view
+from hivemind_worker.domain.outcome import Cause, LogInfo, Outcome, Usage
+from hivemind_worker.store.records import shown_of
+from tests.builders import assignment
+
+NOW = datetime.fromtimestamp(100, UTC)
+
+
+def job(**given: Any) -> dict[str, Any]:
+    """A job that was started a hundred seconds ago."""
+    times = {"created": 0, "admitted": 0, "started": 0}
+    return view(Job.model_validate({"assignment": assignment(), "attempt": 1, "times": times} | given))
+
+
+def test_what_a_running_job_used_and_printed_is_not_known_yet() -> None:
+    running = dict(described(job(state=State.RUNNING)))
+    assert not {"used", "log"} & set(running)
+
+
+def test_what_an_ended_job_used_and_printed_is_shown() -> None:
+    outcome = Outcome(cause=Cause.OK, exit_code=0, usage=Usage(cpu_seconds=1.5), log=LogInfo(bytes=7))
+    ended = dict(described(job(state=State.COMPLETED, outcome=outcome)))
+    assert ended["used"].startswith("1.50 s of CPU")
+    assert ended["log"] == "7"
+
+
+def test_a_record_that_cannot_be_read_is_said_to_be_so_and_nothing_is_made_up_for_it() -> None:
+    damaged = view(shown_of({"version": "2", "state": "running", "attempt": "1", "spec": "{", "created": "0"}, "t1"))
+    shown = dict(described(damaged))
+    assert "t1 is damaged" in shown["evidence"]
+    assert not {"image", "asked for"} & set(shown)
+    line = listing([damaged], NOW)[1]
+    assert "t1 is damaged" in line
+    assert "0.01" not in line
+
+
+def test_a_record_that_cannot_be_read_says_so_after_its_end_too() -> None:
+    outcome = Outcome(cause=Cause.EXIT, exit_code=3, evidence="it exited with 3").model_dump_json()
+    record = {"version": "2", "state": "failed", "attempt": "1", "spec": "{", "created": "0", "outcome": outcome}
+    shown = dict(described(view(shown_of(record, "t1"))))
+    assert shown["evidence"].startswith("it exited with 3; the record of t1 is damaged")
