@@ -311,7 +311,10 @@ def test_an_entry_that_somebody_added_to_a_log_keeps_nothing_of_what_comes_after
     stores: Stores, client: redis.Redis
 ) -> None:
     admitted(stores)
-    log, lines = stores.keys.log("t1"), [Chunk(n, Stream.STDOUT, b"line %d\n" % n, 0, 1, stdout_end=n) for n in range(5)]
+    log, lines = (
+        stores.keys.log("t1"),
+        [Chunk(n, Stream.STDOUT, b"line %d\n" % n, 0, 1, stdout_end=n) for n in range(5)],
+    )
     stores.logs.append("t1", lines[1:3], worker="w1")
     client.xadd(log, {"d": "stray"})  # by Redis' own clock: far beyond every number there will be
     client.xadd(log, {"d": "stray"})
