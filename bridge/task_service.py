@@ -21,6 +21,7 @@ from bridge.uploads import Uploads
 from bridge.wire.hivemind.v1 import task_pb2
 from hivemind_worker.admission.explain import Explainer
 from hivemind_worker.admission.intake import Intake
+from hivemind_worker.admission.rules import Rules
 from hivemind_worker.bootstrap import Stores
 from hivemind_worker.domain.assignment import check_task_id
 from hivemind_worker.domain.errors import InvalidField, NotFound
@@ -59,7 +60,7 @@ class TaskService:
         self._changes = changes
         self._quick = quick
         self._bulk = bulk
-        self._explainer = Explainer(stores.jobs, stores.ledger)
+        self._explainer = Explainer(stores.jobs, stores.ledger, Rules(weights=settings.weights))
         self._intake = Intake(stores.jobs, RecentNodes(stores.ledger), stores.bundles, settings)
         self._assign: Batcher[_Asked, _Accepted] = Batcher("intake", self._accept)
         self._lookups = Lookups(stores, self._explainer, bulk)

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import structlog
 
+from hivemind_worker.admission.admitter import Admitter
 from hivemind_worker.admission.controller import Controller
 from hivemind_worker.admission.healer import Healer, Rules
 from hivemind_worker.admission.hinter import Hinter
@@ -139,7 +140,13 @@ def build_agent(
             deaf=lambda: leave("hints go unheard while Redis answers: the consumer is deaf"),
         ),
         beat=settings.beat,
-        rules=PolicyRules(weights=settings.weights),
+        admitter=Admitter(
+            stores.ledger,
+            node=node,
+            worker=worker,
+            rules=PolicyRules(weights=settings.weights),
+            hint=hinter.hint,
+        ),
         lease=LEASE_BEATS * settings.beat,
     )
     janitor = Janitor(engine, settings, site_id=stores.ledger.site_id, node=node)

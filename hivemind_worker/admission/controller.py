@@ -8,23 +8,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import structlog
 
-from hivemind_worker.admission.devices import free_on
+from hivemind_worker.admission.admitter import Admitter
 from hivemind_worker.admission.healer import Healer
 from hivemind_worker.admission.hinter import Hinter
-from hivemind_worker.admission.policy import plan
-from hivemind_worker.admission.rules import Place, Rules
 from hivemind_worker.admission.running import Running
 from hivemind_worker.domain.errors import StoreUnavailable
-from hivemind_worker.domain.job import iso
-from hivemind_worker.domain.limits import OwnersRunning
-from hivemind_worker.domain.line import Claim
-from hivemind_worker.domain.node import Node, NodeState, Reservation
-from hivemind_worker.killpoints import reach
+from hivemind_worker.domain.node import Node
 from hivemind_worker.store.jobs import JobStore
 from hivemind_worker.store.keys import Keys
 from hivemind_worker.store.ledger import Ledger
@@ -56,16 +50,15 @@ class Controller:
         hinter: Hinter,
         healer: Healer,
         beat: float,
-        rules: Rules,
+        admitter: Admitter,
         lease: float,
     ) -> None:
         self._jobs, self._ledger, self._keys, self._ear = jobs, ledger, keys, ear
         self._running, self._name, self._worker = running, node, worker
         self._describe, self._ready, self._hinter, self._healer = describe, ready, hinter, healer
-        self._beat_seconds, self._rules, self._lease = beat, rules, lease
+        self._beat_seconds, self._admitter, self._lease = beat, admitter, lease
         self._stopping = threading.Event()
         self._next_beat = 0.0
-        self._nodes: Sequence[Node] = ()
         self._away = False
         self._thread = threading.Thread(target=self._run, name="admission", daemon=True)
 
@@ -120,7 +113,7 @@ class Controller:
         while word is not None and not self._stopping.is_set():
             if word.channel == self._keys.wake:
                 if word.data == "node":
-                    self._nodes = ()
+                    self._admitter.forget_nodes()
             else:
                 self._pass_on_stops([word.data])
             word = self._ear.listen(0)
@@ -128,7 +121,7 @@ class Controller:
     def _beat(self) -> None:
         measured = self._describe()
         self._ledger.announce(measured, worker=self._worker, lease_seconds=self._lease)
-        self._nodes = ()
+        self._admitter.forget_nodes()
         self._pass_on_stops(self._running.ids())
         self._healer.heal()
 
@@ -140,65 +133,8 @@ class Controller:
     def _admit(self) -> None:
         """Plan and reserve; a plan that the guard found stale is made anew, a few times at most."""
         for _ in range(PLANS_PER_WORD):
-            if self._stopping.is_set() or not self._ready() or not self._admit_once():
+            if self._stopping.is_set() or not self._ready() or not self._admitter.once():
                 return
-
-    def _admit_once(self) -> bool:
-        """One plan. Whether another is due at once: part of it was stale, or there is more to see."""
-        nodes = self._known_nodes()
-        if not any(node.node == self._name for node in nodes):
-            return False
-        held = self._ledger.rows_by_node(node.node for node in nodes)
-        places = [Place(node, held[node.node]) for node in nodes]
-        free = [free_on(place.node, place.rows.values())[0] for place in places if place.node.state is NodeState.UP]
-        promise = self._ledger.promise()
-        window = self._ledger.window(free, promise.task_id if promise else "")
-        if not window.candidates and promise is None:
-            return False
-        made = plan(
-            window.candidates,
-            places,
-            worker=self._worker,
-            now=self._ledger.now_ms(),
-            rules=self._rules,
-            promise=promise,
-            owners=self._owners(held.values()),
-            reasons=False,
-        )
-        if made.broken:
-            log.warning("a promise could not be kept", job_id=made.broken.task_id, promised=iso(made.broken.at))
-        mine = [claim for claim in made.claims if claim.node == self._name]
-        more = bool(mine) and not window.whole
-        if promise is None or all(claim.task_id != promise.task_id for claim in made.claims):
-            if made.promise != promise and not self._ledger.note_promise(promise, made.promise):
-                return True
-            return self._reserve(mine) or more
-        # The head starts. Its promise is let go once it has: by whoever started it, or by the next plan.
-        stale = self._reserve(mine)
-        if not stale and any(claim.task_id == promise.task_id for claim in mine):
-            self._ledger.note_promise(promise, made.promise)
-        return stale or more
-
-    def _reserve(self, claims: Sequence[Claim]) -> bool:
-        """Put the plan's part for this node before the guard. Whether some of it was stale."""
-        answers = self._ledger.reserve(self._name, self._worker, claims)
-        for claim, answer in zip(claims, answers, strict=True):
-            if answer == "ok":
-                reach("reserved", claim.task_id)
-                self._hinter.hint(claim.task_id, claim.row.attempt)
-        stale = any(answer not in ("ok", "owner") for answer in answers)
-        if stale:
-            self._nodes = ()
-        return stale and "closed" not in answers
-
-    def _owners(self, held: Iterable[Mapping[str, Reservation]]) -> OwnersRunning:
-        most = self._ledger.max_running_per_owner
-        return OwnersRunning.of(most, (row for rows in held for row in rows.values()))
-
-    def _known_nodes(self) -> Sequence[Node]:
-        if not self._nodes:
-            self._nodes = tuple(self._ledger.nodes())
-        return self._nodes
 
     def _retire(self) -> None:
         try:

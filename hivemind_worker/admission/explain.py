@@ -1,15 +1,17 @@
-"""Why a job waits, and the one way jobs and nodes are shown to the outside."""
+"""Why a job waits and until when, and the one way jobs and nodes are shown to the outside."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
-from hivemind_worker.admission.devices import free_on
+from hivemind_worker.admission.outlook import Outlook, Outlooks
+from hivemind_worker.admission.rules import Passed, Rules
 from hivemind_worker.domain.job import Job, State, WaitingInfo, view
-from hivemind_worker.domain.limits import OwnersRunning
-from hivemind_worker.domain.node import Node, NodeState, Reservation, node_view
-from hivemind_worker.domain.resources import Amount, describe
+from hivemind_worker.domain.line import Promise
+from hivemind_worker.domain.node import Node, NodeState, node_view
+from hivemind_worker.domain.resources import describe
 from hivemind_worker.store.jobs import JobStore
 from hivemind_worker.store.ledger import Ledger
 
@@ -17,23 +19,20 @@ from hivemind_worker.store.ledger import Ledger
 class Explainer:
     """Turns records into what people and scripts see. Threads may share it. Calls may raise StoreUnavailable."""
 
-    def __init__(self, jobs: JobStore, ledger: Ledger) -> None:
+    def __init__(self, jobs: JobStore, ledger: Ledger, rules: Rules = Rules()) -> None:  # noqa: B008 - frozen
         self._jobs = jobs
         self._ledger = ledger
+        self._outlooks = Outlooks(ledger, rules)
 
     def views(self, jobs: Sequence[Job]) -> list[dict[str, Any]]:
-        """Jobs in the contract's shape; waiting ones with reason and position."""
+        """Jobs in the contract's shape; waiting ones with reason, position and ETA."""
         waiting = [job for job in jobs if job.state is State.WAITING]
         if not waiting:
             return [view(job) for job in jobs]
-        nodes = self._ledger.nodes()
-        rows = {node.node: list(self._ledger.rows(node.node).values()) for node in nodes}
         places = self._jobs.positions(job.task_id for job in waiting)
-        owners = OwnersRunning.of(self._ledger.max_running_per_owner, (row for held in rows.values() for row in held))
+        outlook = self._outlooks.of([job.task_id for job in waiting])
         return [
-            view(job, waiting_info(job, places.get(job.task_id), nodes, rows, owners))
-            if job.state is State.WAITING
-            else view(job)
+            view(job, waiting_info(job, places.get(job.task_id), outlook)) if job.state is State.WAITING else view(job)
             for job in jobs
         ]
 
@@ -44,38 +43,63 @@ class Explainer:
         return [node_view(node, list(self._ledger.rows(node.node).values()), waiting) for node in nodes]
 
 
-def waiting_info(
-    job: Job,
-    position: int | None,
-    nodes: Sequence[Node],
-    rows: Mapping[str, Sequence[Reservation]],
-    owners: OwnersRunning = OwnersRunning(),  # noqa: B008 - frozen
-) -> WaitingInfo:
-    """The reason in one sentence. Pure. An ETA comes with run-time prediction, not before."""
-    if owners.full(job.assignment.owner):
-        return WaitingInfo(reason=owners.reason(job.assignment.owner), position=position)
-    return WaitingInfo(reason=_reason(job, position, nodes, rows), position=position)
+def waiting_info(job: Job, position: int | None, outlook: Outlook) -> WaitingInfo:
+    """The reason in one sentence, the place, and the seconds until it will probably start. Pure."""
+    reason = _nobody_takes(outlook.nodes) or _reason(job, position, outlook)
+    return WaitingInfo(reason=reason, position=position, eta_seconds=outlook.eta_seconds(job.task_id, position))
 
 
-def _reason(job: Job, position: int | None, nodes: Sequence[Node], rows: Mapping[str, Sequence[Reservation]]) -> str:
+def _nobody_takes(nodes: Sequence[Node]) -> str:
+    """Why no node takes anything; '' when one does."""
     if not nodes:
         return "no worker has announced itself to this site yet"
     up = [node for node in nodes if node.state is NodeState.UP]
     if not up:
         draining = [node.node for node in nodes if node.state is NodeState.DRAINING]
         return f"node {draining[0]} is draining" if draining else "no worker is up"
-    able = [node for node in up if not node.trouble]
-    if not able:
+    if all(node.trouble for node in up):
         return f"node {up[0].node}: {up[0].trouble}"
-    wanted = Amount.of(job.assignment.requests)
-    shortest: dict[str, int] | None = None
-    for node in able:
-        free, devices = free_on(node, rows.get(node.node, ()))
-        missing = free.lacks(wanted) | devices.lacks(job.assignment.requests)
-        if not missing:
-            return "fits; about to start" if position in (None, 1) else "fits; others are before it in the line"
-        if shortest is None or sum(missing.values()) < sum(shortest.values()):
-            shortest = missing
-    assert shortest is not None
-    parts = ", ".join(describe(name, amount) for name, amount in shortest.items())
-    return f"needs {parts} more than is free now"
+    return ""
+
+
+def _reason(job: Job, position: int | None, outlook: Outlook) -> str:
+    if job.task_id in outlook.starting:
+        return "fits; about to start" if position in (None, 1) else "fits; others are before it in the line"
+    passed = outlook.passed.get(job.task_id)
+    if passed is None:
+        if job.not_before:
+            return f"waits until {moment(job.not_before, outlook.now)} before its next attempt"
+        return "its place in the line is being looked up"
+    if passed.kind == "owner":
+        return outlook.owners.reason(job.assignment.owner)
+    if passed.kind == "nowhere":
+        return f"needs {listed(passed.lacking)} more than {passed.node} has, even empty"
+    return _behind(passed, job, outlook.promise, outlook.now)
+
+
+def _behind(passed: Passed, job: Job, promise: Promise | None, now: int) -> str:
+    needs = needing(passed.lacking)
+    if promise is None:
+        return needs or "fits; others are before it in the line"
+    until = f"{promise.node} by {moment(promise.at, now)}"
+    if promise.task_id == job.task_id:
+        return f"{needs or 'fits; short jobs go first'}; it is next and starts on {until}"
+    if needs:
+        return f"{needs}; {promise.task_id} is before it and starts on {until}"
+    return f"fits, but would delay {promise.task_id}, which starts on {until}"
+
+
+def needing(lacking: Mapping[str, int]) -> str:
+    """'needs 1.5 cores more than is free now'; '' where nothing is missing."""
+    return f"needs {listed(lacking)} more than is free now" if lacking else ""
+
+
+def listed(lacking: Mapping[str, int]) -> str:
+    """'1.5 cores, 2G of memory'."""
+    return ", ".join(describe(name, amount) for name, amount in lacking.items())
+
+
+def moment(milliseconds: int, now: int) -> str:
+    """A time for a person: with the date where it is not within a day."""
+    when = datetime.fromtimestamp(milliseconds / 1000, UTC)
+    return when.strftime("%H:%M:%S UTC" if abs(milliseconds - now) < 86_400_000 else "%Y-%m-%d %H:%M UTC")

@@ -71,6 +71,7 @@ class _Planning:
         self._started: set[str] = set()
         self._covered: dict[str, bool] = {}
         self._able: dict[str, bool] = {}
+        self._sizes: dict[str, float] = {}
         self._kept_for = ""
         self._at = 0
         self._unspared: set[str] = set()
@@ -153,13 +154,15 @@ class _Planning:
     def _wide(self, fitting: Iterable[Candidate], head: Candidate) -> list[Candidate]:
         """Those that take nearly a node, in the line's order, if they have waited a good part of the head's time."""
         least = self._rules.wide_age * (self._now - head.created)
-        return [
-            each
-            for each in fitting
-            if each.created - each.rank >= head.created - head.rank
-            and self._now - each.created >= least
-            and self._takes_a_node(need_of(each.shape))
-        ]
+        wide: dict[str, bool] = {}
+        chosen = []
+        for each in fitting:
+            if each.shape not in wide:
+                wide[each.shape] = self._takes_a_node(need_of(each.shape))
+            urgent = each.created - each.rank >= head.created - head.rank
+            if wide[each.shape] and urgent and self._now - each.created >= least:
+                chosen.append(each)
+        return chosen
 
     def _takes_a_node(self, need: Need) -> bool:
         return any(space.share(need) >= self._rules.wide and space.covers(need) for space in self._spaces)
@@ -171,8 +174,10 @@ class _Planning:
         return before + sorted(after, key=self._merit, reverse=True)
 
     def _merit(self, candidate: Candidate) -> float:
-        need = need_of(candidate.shape)
-        size = max(space.share(need) for space in self._spaces)
+        size = self._sizes.get(candidate.shape)
+        if size is None:
+            need = need_of(candidate.shape)
+            size = self._sizes[candidate.shape] = max(space.share(need) for space in self._spaces)
         waited = max(0.0, (self._now - candidate.rank) / 1000) + self._rules.patience
         return waited * sqrt(size * candidate.expected)
 
@@ -243,14 +248,22 @@ class _Planning:
             return Passed("closed")
         if self._owners.full(candidate.owner):
             return Passed("owner")
-        if not self._may_ever(candidate):
-            return Passed("nowhere")
         shape = candidate.shape
         if shape not in full:
             need = need_of(shape)
-            missing = [(space.lacks(need), space.name) for space in self._spaces if space.could_hold(need)]
-            lacking, name = min(missing, key=lambda each: (bool(each[0]), sum(each[0].values()), each[1]))
-            full[shape] = Passed("full" if lacking else "behind", name, lacking)
+            if self._may_ever(candidate):
+                lacking, name = _least(
+                    (space.lacks(need), space.name) for space in self._spaces if space.could_hold(need)
+                )
+                full[shape] = Passed("full" if lacking else "behind", name, lacking)
+            else:
+                lacking, name = _least((space.lacks_empty(need), space.name) for space in self._spaces)
+                full[shape] = Passed("nowhere", name, lacking)
         if self.promise is not None and candidate.task_id == self.promise.task_id:
             return Passed("head", self.promise.node, full[shape].lacking)
         return full[shape]
+
+
+def _least(missing: Iterable[tuple[dict[str, int], str]]) -> tuple[dict[str, int], str]:
+    """What is missing on the node that comes closest, and which that is."""
+    return min(missing, key=lambda each: (bool(each[0]), sum(each[0].values()), each[1]))

@@ -42,9 +42,9 @@ class Place:
 class Passed:
     """Why a job was passed over.
 
-    closed: no node takes work · nowhere: no open node could ever hold it · owner: its owner runs as many as may ·
-    full: too little is free, `lacking` on `node`, the one that comes closest · behind: it fits, but would push the
-    head's reservation back · head: it is the head and waits for its reservation.
+    closed: no node takes work · nowhere: no open node could ever hold it, `lacking` even where it is empty ·
+    owner: its owner runs as many as may · full: too little is free, `lacking` on `node`, the one that comes closest ·
+    behind: it fits, but would push the head's reservation back · head: it is the head and waits for its reservation.
     """
 
     kind: Literal["closed", "nowhere", "owner", "full", "behind", "head"]

@@ -101,6 +101,10 @@ class Space:
         ).floor()
         return free.lacks(need.amount) | self.devices.lacks(need.request)
 
+    def lacks_empty(self, need: Need) -> dict[str, int]:
+        """What would be missing with nobody on the node."""
+        return self.node.allocatable.lacks(need.amount) | empty(self.node).lacks(need.request)
+
     def could_hold(self, need: Need) -> bool:
         """Whether the node, empty, has room."""
         return _covers(self.whole, need) and (not need.request.gpus or empty(self.node).place(need.request) is not None)

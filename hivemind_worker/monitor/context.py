@@ -10,6 +10,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from hivemind_worker.admission.explain import Explainer
+from hivemind_worker.admission.rules import Rules
 from hivemind_worker.bootstrap import Stores
 from hivemind_worker.monitor.feed import Feed
 from hivemind_worker.monitor.health import Health
@@ -35,7 +36,7 @@ class Monitor:
     def build(cls, settings: Settings, stores: Stores) -> Monitor:
         """Wire the parts, in the event loop they will serve. Connects to nothing."""
         loop, wanted = asyncio.get_running_loop(), threading.Event()
-        explainer = Explainer(stores.jobs, stores.ledger)
+        explainer = Explainer(stores.jobs, stores.ledger, Rules(weights=settings.weights))
         hub = Hub(wanted.set)
         return cls(
             settings=settings,

@@ -20,7 +20,7 @@ from hivemind_worker.store.records import VERSION
 
 #: lines and jobs that one plan looks at, at most: a tick stays short however many wait
 WINDOW_LINES = 256
-WINDOW_JOBS = 512
+WINDOW_JOBS = 256
 #: values per job in window.lua's answer
 WINDOW_FIELDS = 10
 
@@ -207,10 +207,17 @@ class Ledger:
         """Replace the head's reservation; False when another plan was quicker, whose word then stands."""
         return bool(self._scripts.run("promise", [self._keys.promise], [_as_json(known), _as_json(made)]))
 
-    def window(self, free: Sequence[Amount], also: str = "") -> Window:
+    def window(self, free: Sequence[Amount], *also: str) -> Window:
         """The part of the waiting line that a plan looks at, given what is free on each open node; and `also`."""
+        return self._window(WINDOW_LINES, WINDOW_JOBS, free, also)
+
+    def front(self, most: int) -> Window:
+        """The first jobs of the whole line."""
+        return self._window(0, most, (), ())
+
+    def _window(self, lines: int, jobs: int, free: Sequence[Amount], also: Sequence[str]) -> Window:
         keys = self._keys
-        args: list[str | int] = [keys.job(""), keys.waiting(""), WINDOW_LINES, WINDOW_JOBS, also]
+        args: list[str | int] = [keys.job(""), keys.waiting(""), lines, jobs, len(also), *also]
         for each in free:
             args += [each.millicores, each.memory, each.gpus, each.disk, each.pids, each.slots, each.spare]
         whole, *found = self._scripts.run("window", [keys.waiting_all, keys.shapes, keys.runs], args)
@@ -276,8 +283,10 @@ def _row(value: bytes) -> Reservation | None:
 
 def _candidate(found: Sequence[bytes]) -> Candidate | None:
     """None: the record is gone, damaged, or a newer release's; the sweep sees to the first two."""
-    task_id, rank, line, attempt, created, timeout, owner, version, same_size, any_size = map(text, found)
     try:
+        task_id, rank, line, attempt, created, timeout, owner, version, same_size, any_size = (
+            value.decode() for value in found
+        )
         if int(version) > VERSION:
             return None
         return Candidate(

@@ -2,30 +2,44 @@
 -- is enough to say what it waits for. Many lines: those of the first jobs of the whole line, and some by lot, so that
 -- every line is looked at in time.
 -- KEYS  1 waiting (all)  2 shapes  3 runs
--- ARGV  1 prefix of the records  2 prefix of the lines  3 most lines  4 most jobs  5 a job to be among them, or ''
---       then per node: free millicores, memory, whole devices, disk, processes, slots, spare millicores
+-- ARGV  1 prefix of the records  2 prefix of the lines  3 most lines, or 0 for the first jobs of the whole line alone
+--       4 most jobs  5 how many jobs are to be among them whatever their place, then their ids, then per node: free millicores, memory, whole devices, disk, processes, slots, spare millicores
 -- RETURNS 1 when nothing that could start now is left out, else 0; then per job: id, rank, line, attempt, created,
 --         timeout, owner, version, last runs of its kind and shape, last runs of its kind ('' where there is none)
-local records, lines_at, most_lines, most_jobs, also = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
+local records, lines_at, most_lines, most_jobs, also = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]),
+  tonumber(ARGV[5])
 local found, whole, taken, nodes = { 1 }, true, {}, {}
-for at = 6, #ARGV, 7 do
+for at = 6 + also, #ARGV, 7 do
   local free = {}
   for i = 1, 7 do free[i] = tonumber(ARGV[at + i - 1]) end
   nodes[#nodes + 1] = free
 end
 
--- The free slots of the nodes on which a line's jobs fit. Shares of devices are not additive: the plan places them.
-local function slots_for(line)
+-- How many of a line's jobs fit at most. Shares of devices are not additive: the plan places them.
+local function room_for(line)
   local shape, want = string.match(line, '^[^/]*'), {}
   for part in string.gmatch(shape, '%d+') do want[#want + 1] = tonumber(part) end
   local cpu, memory, gpus, gpu_memory, disk, pids = unpack(want)
   local cores = string.sub(shape, -2) == ':r' and 7 or 1
-  local slots = 0
-  for _, free in ipairs(nodes) do
-    if pids and free[cores] >= cpu and free[2] >= memory and (gpu_memory > 0 or gpus == 0 or free[3] >= gpus)
-      and free[4] >= disk and free[5] >= pids then slots = slots + free[6] end
+  local room = 0
+  for _, free in ipairs(pids and nodes or {}) do
+    local here = math.min(free[6], free[cores] / cpu, free[2] / memory, free[4] / disk, free[5] / pids)
+    if gpus > 0 and gpu_memory == 0 then here = math.min(here, free[3] / gpus) end
+    room = room + math.max(0, math.floor(here))
   end
-  return slots
+  return room
+end
+
+-- How long the last runs of a line's kind took.
+local known_runs = {}
+local function runs_of(line)
+  local runs = known_runs[line]
+  if not runs then
+    local shape, kind = string.match(line, '^([^/]*)/(%x+)')
+    runs = kind and redis.call('HMGET', KEYS[3], kind .. ':' .. shape, kind) or {}
+    known_runs[line] = runs
+  end
+  return runs
 end
 
 local function add(line, id, rank)
@@ -33,10 +47,10 @@ local function add(line, id, rank)
   taken[id] = true
   local known = redis.pcall('HMGET', records .. id, 'attempt', 'created', 'timeout', 'owner', 'version')
   if known.err then return end
-  local shape, kind = string.match(line, '^([^/]*)/(%x+)')
-  local runs = kind and redis.call('HMGET', KEYS[3], kind .. ':' .. shape, kind) or {}
-  local values = { id, rank, line, known[1], known[2], known[3], known[4], known[5], runs[1], runs[2] }
-  for i = 1, 10 do found[#found + 1] = values[i] or '' end
+  local runs, at = runs_of(line), #found
+  found[at + 1], found[at + 2], found[at + 3] = id, rank, line
+  for i = 1, 5 do found[at + 3 + i] = known[i] or '' end
+  found[at + 9], found[at + 10] = runs[1] or '', runs[2] or ''
 end
 
 local function line_of_job(id)
@@ -44,8 +58,18 @@ local function line_of_job(id)
   return type(line) == 'string' and line or nil
 end
 
+-- A job in its own line's place; nothing where it stands in none, as one that may not start yet.
+local function add_alone(id)
+  local line = not taken[id] and line_of_job(id)
+  local rank = line and redis.call('ZSCORE', lines_at .. line, id)
+  if rank then add(line, id, rank) end
+end
+
 local lines = {}
-if redis.call('SCARD', KEYS[2]) <= most_lines then
+if most_lines == 0 then
+  whole = redis.call('ZCARD', KEYS[1]) <= most_jobs
+  for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, most_jobs - 1)) do add_alone(id) end
+elseif redis.call('SCARD', KEYS[2]) <= most_lines then
   lines = redis.call('SMEMBERS', KEYS[2])
 else
   whole = false
@@ -62,7 +86,7 @@ end
 
 local depths, fitting = {}, 0
 for _, line in ipairs(lines) do
-  depths[line] = slots_for(line)
+  depths[line] = room_for(line)
   if depths[line] > 0 then fitting = fitting + 1 end
 end
 local share = math.max(1, math.floor(most_jobs / math.max(1, fitting)))
@@ -72,10 +96,6 @@ for _, line in ipairs(lines) do
   local heads = redis.call('ZRANGE', lines_at .. line, 0, depth - 1, 'WITHSCORES')
   for i = 1, #heads, 2 do add(line, heads[i], heads[i + 1]) end
 end
-if also ~= '' and not taken[also] then
-  local line = line_of_job(also)
-  local rank = line and redis.call('ZSCORE', lines_at .. line, also)
-  if rank then add(line, also, rank) end
-end
+for i = 6, 5 + also do add_alone(ARGV[i]) end
 if not whole then found[1] = 0 end
 return found

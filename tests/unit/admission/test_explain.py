@@ -2,37 +2,92 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from hivemind_worker.admission.explain import waiting_info
 from hivemind_worker.admission.intake import never_fits, with_defaults
+from hivemind_worker.admission.outlook import Forecast, Outlook, outlook_of
+from hivemind_worker.admission.rules import Place
+from hivemind_worker.domain.job import Job, WaitingInfo
 from hivemind_worker.domain.limits import OwnersRunning
-from hivemind_worker.domain.node import Gpu, NodeState
+from hivemind_worker.domain.line import Candidate
+from hivemind_worker.domain.node import Gpu, Node, NodeState, Reservation
 from hivemind_worker.domain.resources import GIB, MIB
 from hivemind_worker.settings import Settings
-from tests.builders import assignment, job, node, request, row
+from tests.builders import assignment, candidate, job, node, request, row
+
+
+def told(
+    waiting: Job,
+    position: int | None = 1,
+    nodes: Sequence[Node] = (),
+    rows: Mapping[str, Mapping[str, Reservation]] | None = None,
+    others: Sequence[Candidate] = (),
+    **given: Any,
+) -> WaitingInfo:
+    """What is said about a job, behind `others` in the line."""
+    spec = waiting.assignment
+    own = candidate("t1", rank=1.0, owner=spec.owner, timeout=spec.timeout_seconds, **spec.requests.model_dump())
+    places = [Place(each, (rows or {}).get(each.node, {})) for each in nodes]
+    return waiting_info(waiting, position, outlook_of([*others, own], places, 0, **given))
 
 
 def test_without_a_node_the_reason_says_so() -> None:
-    assert "no worker" in waiting_info(job(), 1, [], {}).reason
+    assert "no worker" in told(job()).reason
 
 
 def test_a_draining_or_silent_node_is_named() -> None:
-    assert waiting_info(job(), 1, [node(state=NodeState.DRAINING)], {}).reason == "node n1 is draining"
-    assert waiting_info(job(), 1, [node(state=NodeState.DOWN)], {}).reason == "no worker is up"
+    assert told(job(), nodes=[node(state=NodeState.DRAINING)]).reason == "node n1 is draining"
+    assert told(job(), nodes=[node(state=NodeState.DOWN)]).reason == "no worker is up"
 
 
 def test_a_node_in_trouble_is_named_with_its_trouble() -> None:
     here = node().model_copy(update={"trouble": "the container engine does not answer"})
-    assert waiting_info(job(), 1, [here], {}).reason == "node n1: the container engine does not answer"
+    assert told(job(), nodes=[here]).reason == "node n1: the container engine does not answer"
 
 
-def test_what_is_missing_is_named_with_its_amount() -> None:
-    waiting = job(assignment=assignment(requests=request(cpu=4.0)))
-    reason = waiting_info(waiting, 2, [node()], {"n1": [row(cpu=1.5)]}).reason
-    assert reason == "needs 1.5 cores more than is free now"
+LARGE = job(assignment=assignment(requests=request(cpu=4.0)))
 
 
-def test_a_job_that_fits_but_is_not_first_waits_for_those_before_it() -> None:
-    assert "before it" in waiting_info(job(), 7, [node()], {}).reason
+def test_what_is_missing_is_named_with_its_amount_and_when_it_will_be_there() -> None:
+    held = row(cpu=1.5).model_copy(update={"deadline": 125_000})
+    reason = told(LARGE, nodes=[node()], rows={"n1": {"x": held}}).reason
+    assert reason == "needs 1.5 cores more than is free now; it is next and starts on n1 by 00:02:05 UTC"
+
+
+def test_who_is_before_it_is_named_with_its_promise() -> None:
+    held = row(cpu=1.5).model_copy(update={"deadline": 3 * 86_400_000})
+    reason = told(LARGE, 2, [node()], {"n1": {"x": held}}, [candidate("t0", cpu=3.0)]).reason
+    assert reason == "needs 1.5 cores more than is free now; t0 is before it and starts on n1 by 1970-01-04 00:00 UTC"
+
+
+def test_a_job_that_fits_but_would_delay_the_head_says_whom() -> None:
+    held = row(cpu=2.0).model_copy(update={"deadline": 5_000})
+    small = job(assignment=assignment(requests=request(cpu=1.0)))
+    reason = told(small, 2, [node()], {"n1": {"x": held}}, [candidate("t0", cpu=4.0)]).reason
+    assert reason == "fits, but would delay t0, which starts on n1 by 00:00:05 UTC"
+
+
+def test_a_job_that_is_about_to_start_says_so_and_one_that_no_open_node_could_hold() -> None:
+    assert told(job(), nodes=[node()]).reason == "fits; about to start"
+    assert "before it" in told(job(), 7, [node()]).reason
+    too_large = job(assignment=assignment(requests=request(cpu=64.0)))
+    assert told(too_large, nodes=[node()]).reason == "needs 60 cores more than n1 has, even empty"
+
+
+def test_a_job_that_may_not_start_yet_says_when_it_may() -> None:
+    waiting = job("other").model_copy(update={"not_before": 61_000})
+    assert told(waiting, nodes=[node()]).reason == "waits until 00:01:01 UTC before its next attempt"
+
+
+def test_an_eta_is_the_forecasts_and_behind_the_front_as_the_front_moves() -> None:
+    outlook = Outlook(now=10_000, forecast=Forecast({"a": 12_500, "b": 20_000, "late": 9_000}, 2, 20_000))
+    assert outlook.eta_seconds("a", 1) == 2.5
+    assert outlook.eta_seconds("late", 1) == 0.0
+    assert outlook.eta_seconds("c", 6) == 30.0
+    assert outlook.eta_seconds("unknown", None) is None
+    assert Outlook(now=0).eta_seconds("a", 5) is None
 
 
 def test_a_request_beyond_every_node_is_refused_with_asked_and_allocatable() -> None:
@@ -61,8 +116,8 @@ def test_absent_fields_get_the_nodes_defaults_and_given_ones_stay(settings: Sett
 
 def test_a_job_whose_owner_runs_as_many_as_it_may_says_so() -> None:
     waits = job(assignment=assignment(owner="ann"))
-    held = {"n1": [row(owner="ann")]}
-    info = waiting_info(waits, 1, [node()], held, OwnersRunning.of(1, held["n1"]))
+    held = {"n1": {"x": row(owner="ann")}}
+    info = told(waits, 1, [node()], held, owners=OwnersRunning.of(1, held["n1"].values()))
     assert "owner ann runs 1 jobs" in info.reason
     assert "HIVEMIND_MAX_RUNNING_PER_OWNER" in info.reason
 

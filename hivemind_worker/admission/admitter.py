@@ -1,0 +1,95 @@
+"""One round of admission for one node: look, plan, put the plan's part for this node before the guard, send hints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import structlog
+
+from hivemind_worker.admission.devices import free_on
+from hivemind_worker.admission.policy import plan
+from hivemind_worker.admission.rules import Place, Plan, Rules
+from hivemind_worker.domain.job import iso
+from hivemind_worker.domain.limits import OwnersRunning
+from hivemind_worker.domain.line import Claim, Promise, Window
+from hivemind_worker.domain.node import Node, NodeState, Reservation
+from hivemind_worker.killpoints import reach
+from hivemind_worker.store.ledger import Ledger
+
+log = structlog.get_logger()
+
+
+class Admitter:
+    """Owned by the admission thread. `hint` tells this worker's consumer of an admitted attempt."""
+
+    def __init__(
+        self, ledger: Ledger, *, node: str, worker: str, rules: Rules, hint: Callable[[str, int], None]
+    ) -> None:
+        self._ledger, self._name, self._worker, self._rules, self._hint = ledger, node, worker, rules, hint
+        self._nodes: Sequence[Node] = ()
+
+    def forget_nodes(self) -> None:
+        """Some node has changed: look again."""
+        self._nodes = ()
+
+    def once(self) -> bool:
+        """One plan. Whether another is due at once: part of it was stale, or there is more to see."""
+        nodes = self._known_nodes()
+        if not any(node.node == self._name for node in nodes):
+            return False
+        held = self._ledger.rows_by_node(node.node for node in nodes)
+        places = [Place(node, held[node.node]) for node in nodes]
+        promise = self._ledger.promise()
+        window = self._look(places, promise)
+        if not window.candidates and promise is None:
+            return False
+        made = plan(
+            window.candidates,
+            places,
+            worker=self._worker,
+            now=self._ledger.now_ms(),
+            rules=self._rules,
+            promise=promise,
+            owners=self._owners(held.values()),
+            reasons=False,
+        )
+        if made.broken:
+            log.warning("a promise could not be kept", job_id=made.broken.task_id, promised=iso(made.broken.at))
+        mine = [claim for claim in made.claims if claim.node == self._name]
+        return self._carry_out(made, mine, promise) or (bool(mine) and not window.whole)
+
+    def _look(self, places: Sequence[Place], promise: Promise | None) -> Window:
+        free = [free_on(place.node, place.rows.values())[0] for place in places if place.node.state is NodeState.UP]
+        return self._ledger.window(free, *([promise.task_id] if promise else []))
+
+    def _carry_out(self, made: Plan, mine: Sequence[Claim], promise: Promise | None) -> bool:
+        """Note the promise and reserve. Whether some of the plan was stale."""
+        if promise is None or all(claim.task_id != promise.task_id for claim in made.claims):
+            if made.promise != promise and not self._ledger.note_promise(promise, made.promise):
+                return True
+            return self._reserve(mine)
+        # The head starts. Its promise is let go once it has: by whoever started it, or by the next plan.
+        stale = self._reserve(mine)
+        if not stale and any(claim.task_id == promise.task_id for claim in mine):
+            self._ledger.note_promise(promise, made.promise)
+        return stale
+
+    def _reserve(self, claims: Sequence[Claim]) -> bool:
+        answers = self._ledger.reserve(self._name, self._worker, claims)
+        for claim, answer in zip(claims, answers, strict=True):
+            if answer == "ok":
+                reach("reserved", claim.task_id)
+                self._hint(claim.task_id, claim.row.attempt)
+        stale = any(answer not in ("ok", "owner") for answer in answers)
+        if stale:
+            self._nodes = ()
+        return stale and "closed" not in answers
+
+    def _owners(self, held: Iterable[Mapping[str, Reservation]]) -> OwnersRunning:
+        most = self._ledger.max_running_per_owner
+        return OwnersRunning.of(most, (row for rows in held for row in rows.values()))
+
+    def _known_nodes(self) -> Sequence[Node]:
+        if not self._nodes:
+            self._nodes = tuple(self._ledger.nodes())
+        return self._nodes
