@@ -134,6 +134,10 @@ class EngineUnavailable(HiveMindError):
     code = "engine_away"
 
 
+class EngineUnreachable(EngineUnavailable):
+    """It took no connection: what was asked of it, it has not heard."""
+
+
 class JobRefused(HiveMindError):
     """The job cannot be started."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from hivemind_worker.domain.errors import EngineUnavailable, EntrypointRefused, JobRefused
+from hivemind_worker.domain.errors import EngineUnavailable, EngineUnreachable, EntrypointRefused, JobRefused
 from hivemind_worker.domain.outcome import Cause
 from hivemind_worker.execution.engine import Engine, NameTaken
 from hivemind_worker.execution.found import Found
@@ -15,7 +15,6 @@ from hivemind_worker.execution.handle import Handle
 from hivemind_worker.execution.images import ensure_image
 from hivemind_worker.execution.patience import Backoff, check
 from hivemind_worker.execution.prepared import Prepared
-from hivemind_worker.execution.restarts import start_unknown
 from hivemind_worker.execution.sandbox import OWNER_LABELS, Identity
 from hivemind_worker.execution.verdict import cannot_start
 from hivemind_worker.execution.wire import EngineRefused, EngineStream
@@ -41,13 +40,17 @@ class ContainerLost(JobRefused):
 
 
 class StartUnknown(JobRefused):
-    """The engine takes the container for never started, but it was restarted since the start was asked for."""
+    """The engine was asked to start this attempt's container and does not know what became of it.
+
+    One that was killed while it started a container calls it merely created afterwards, though its program ran; one
+    that was frozen may yet start it, and see it end, before it hears of a second start. Either would run it twice.
+    """
 
     code = "start_unknown"
     cause = Cause.ENGINE
 
     def __init__(self) -> None:
-        super().__init__("the container engine was restarted while it started the container, and does not know of it")
+        super().__init__("the engine was asked to start its container and does not know whether it ran")
 
 
 class ForeignContainer(JobRefused):
@@ -70,7 +73,7 @@ def launch(engine: Engine, settings: Settings, prepared: Prepared, handle: Handl
     """Start the attempt's container, or find it started. An engine that is away is waited for.
 
     Raises Detached, StoppedEarly, ContainerLost, StartUnknown, ForeignContainer, EntrypointRefused, ImageRefused,
-    EngineRefused.
+    EngineRefused, NodeDiskFull.
     """
     backoff = Backoff(handle)
     look_first = prepared.body is None
@@ -113,13 +116,16 @@ def _try(engine: Engine, settings: Settings, prepared: Prepared, handle: Handle,
     found = find_container(engine, prepared.identity) if look_first else None
     if found is None:
         check(handle)
+        if prepared.workspace.start_noted:
+            raise StartUnknown
         found = _create(engine, settings, prepared, handle)
     if found is not None:
         check_owner(prepared.identity, found)
         prepared.container = found.id
         if found.status != "created":
             return Launched(found.id, None, found)
-        if start_unknown(prepared.workspace.start, engine.started_at()):
+        if prepared.workspace.start_noted:
+            engine.remove(found.id)  # its program too, should it run after all
             raise StartUnknown
     assert prepared.container is not None
     check(handle)
@@ -131,6 +137,10 @@ def _try(engine: Engine, settings: Settings, prepared: Prepared, handle: Handle,
     except EngineRefused as refused:
         output.close()
         raise _start_refused(refused) from None
+    except EngineUnreachable:
+        output.close()
+        prepared.workspace.forget_start()
+        raise
     except BaseException:
         output.close()
         raise

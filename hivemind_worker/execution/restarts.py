@@ -23,8 +23,6 @@ CONNECT_TIMEOUT = 2.0
 TIDYING = 30.0
 #: seconds by which an engine that comes up may be late in noting that a container has ended meanwhile
 NOTING = 5.0
-#: the kernel tells a process' start in hundredths of a second
-TICK = 0.02
 
 
 def engine_started_at(address: Address) -> Moment | None:
@@ -54,17 +52,6 @@ def _started(pid: int) -> Moment:
     ticks = int(stat.rpartition(")")[2].split()[19])  # the name before it may hold anything
     now, up = Moment.now(), ticks / os.sysconf("SC_CLK_TCK")
     return Moment(now.boot, up, now.wall - now.up + up)
-
-
-def start_unknown(note: Moment | None, engine_started: Moment | None) -> bool:
-    """Whether a container that its engine takes for never started may have run all the same. Pure.
-
-    An engine that is killed right after a start has not written it down. `note`: the moment before the start was
-    asked for; None: it never was. The engine that was asked knows; a later one, or one of unknown age, may not.
-    """
-    if note is None:
-        return False
-    return engine_started is None or note.boot != engine_started.boot or engine_started.up > note.up - TICK
 
 
 def ended_with_engine(found: Found | None, engine_started: Moment | None) -> bool:

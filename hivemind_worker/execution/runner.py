@@ -20,7 +20,7 @@ from hivemind_worker.execution.found import Found
 from hivemind_worker.execution.gpus import GpuSight, GpuWatch, NoGpus
 from hivemind_worker.execution.handle import Handle
 from hivemind_worker.execution.images import ensure_image
-from hivemind_worker.execution.launch import ContainerLost, Launched, check_owner, find_container, launch
+from hivemind_worker.execution.launch import ContainerLost, Launched, StartUnknown, check_owner, find_container, launch
 from hivemind_worker.execution.live import Shipper
 from hivemind_worker.execution.logs import SETTLE, Pump
 from hivemind_worker.execution.patience import check, patiently
@@ -130,6 +130,8 @@ class Runner:
         if found is None:
             if had_started:
                 raise ContainerLost
+            if workspace is not None and workspace.start_noted:
+                raise StartUnknown
             return None
         check_owner(identity, found)
         if workspace is None:

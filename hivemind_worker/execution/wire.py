@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from hivemind_worker.domain.errors import EngineUnavailable, JobRefused, SettingsError
+from hivemind_worker.domain.errors import EngineUnavailable, EngineUnreachable, JobRefused, SettingsError
 from hivemind_worker.domain.outcome import Cause
 from hivemind_worker.execution.text import one_line
 
@@ -154,7 +154,11 @@ def _asked(
         given["Content-Type"] = "application/json"
     head = "".join(f"{name}: {value}\r\n" for name, value in given.items())
     try:
-        with address.connect(timeout) as sock:
+        connected = address.connect(timeout)
+    except OSError as error:
+        raise EngineUnreachable(f"the engine at {address.url} does not answer: {error}") from error
+    try:
+        with connected as sock:
             sock.sendall(f"{method} {path} HTTP/1.0\r\n{head}\r\n".encode("ascii") + payload)
             if await_head is not None:
                 await_head(sock.fileno())

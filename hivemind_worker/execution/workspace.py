@@ -7,6 +7,7 @@ import json
 import os
 import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,17 +99,31 @@ class Workspace:
         return None if value is None else float(value)
 
     def note_start(self) -> None:
-        """Note that its container is started now. Where that fails, the engine's stamps must do. Does not raise."""
+        """Note that the engine is now asked to start its container: it must never be asked twice."""
         try:
-            (self.root / "started.json").write_text(json.dumps(Moment.now().fields()), "ascii")
+            self._started.write_text(json.dumps(Moment.now().fields()), "ascii")
         except OSError as error:
-            log.warning("start not noted", job_id=self.task_id, attempt=self.attempt, error=str(error))
+            raise _named(error) from error
+
+    def forget_start(self) -> None:
+        """The engine was not asked after all. Does not raise."""
+        with suppress(OSError):
+            self._started.unlink(missing_ok=True)
+
+    @property
+    def start_noted(self) -> bool:
+        """Whether `note_start` was called, even if what it wrote cannot be read."""
+        return self._started.exists()
+
+    @property
+    def _started(self) -> Path:
+        return self.root / "started.json"
 
     @property
     def start(self) -> Moment | None:
         """What `note_start` noted; None: nothing that can be read."""
         try:
-            return Moment.parse(json.loads((self.root / "started.json").read_bytes()))
+            return Moment.parse(json.loads(self._started.read_bytes()))
         except (OSError, ValueError):
             return None
 

@@ -22,7 +22,8 @@ from hivemind_worker.domain.outcome import Cause
 from hivemind_worker.domain.resources import MIB
 from hivemind_worker.execution.found import Found
 from hivemind_worker.execution.handle import Detached, Handle, StoppedEarly
-from hivemind_worker.execution.launch import ContainerLost
+from hivemind_worker.execution.launch import ContainerLost, StartUnknown
+from hivemind_worker.execution.wire import EngineStream
 from hivemind_worker.execution.workspace import Workspace, find_workspace
 from hivemind_worker.settings import Settings
 from hivemind_worker.store.logs import Stream
@@ -332,6 +333,42 @@ def test_a_container_that_was_made_and_not_started_is_started_once(kit: Kit) -> 
     _, ended = kit.run(job)
     assert ended.cause is Cause.OK
     assert kit.live(job) == b"once\n"
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["said to be created", "gone"])
+def test_a_container_whose_start_was_asked_for_is_not_started_again_whatever_the_engine_remembers(
+    kit: Kit, there: bool
+) -> None:
+    job = kit.job("echo", "twice")
+    with contextlib.closing(Handle()) as handle:
+        prepared = kit.prepare(job, handle)
+        assert prepared.body is not None
+        if there:
+            kit.engine.create(prepared.identity.name, prepared.body)
+        prepared.workspace.note_start()
+    with pytest.raises(StartUnknown, match="does not know whether it ran"):
+        kit.run(job)
+    assert kit.engine.inspect(prepared.identity.name) is None
+    assert kit.live(job) == b""
+
+
+def test_an_engine_that_took_no_connection_has_not_heard_of_the_start(shaky: Kit, proxy: Proxy) -> None:
+    job = shaky.job("echo", "once")
+    with contextlib.closing(Handle()) as handle:
+        prepared = shaky.prepare(job, handle)
+        attach = shaky.engine.attach
+
+        def attach_and_cut(container: str) -> EngineStream:
+            stream = attach(container)
+            shaky.engine.attach = attach  # type: ignore[method-assign]
+            proxy.cut()
+            threading.Timer(0.5, proxy.mend).start()
+            return stream
+
+        shaky.engine.attach = attach_and_cut  # type: ignore[method-assign]
+        ended = shaky.runner.run(prepared, handle, lambda: None)
+    assert ended.cause is Cause.OK
+    assert shaky.live(job) == b"once\n"
 
 
 def test_an_attempt_that_ran_and_lost_its_container_is_not_run_again(kit: Kit) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,11 +10,6 @@ import docker
 import pytest
 
 from hivemind_worker.bootstrap import Stores
-from hivemind_worker.domain.job import State
-from hivemind_worker.domain.outcome import Cause
-from hivemind_worker.execution.handle import Handle
-from hivemind_worker.execution.launch import StartUnknown
-from hivemind_worker.execution.since import Moment
 from hivemind_worker.execution.survivors import end_survivors
 from hivemind_worker.settings import Settings
 
@@ -54,32 +48,3 @@ def test_a_process_that_is_not_the_containers_is_left_alone(tmp_path: Path) -> N
     group.mkdir(parents=True)
     (group / "cgroup.procs").write_text(f"{os.getpid()}\n")
     assert end_survivors(container, root=tmp_path) == 0
-
-
-def test_a_start_that_the_engine_may_have_forgotten_is_not_asked_for_again(
-    kit: Kit, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    job, handle = kit.job("echo", "ran", image=BUSYBOX), Handle()
-    with contextlib.closing(handle):
-        prepared = kit.prepare(job, handle)
-        assert prepared.body is not None
-        kit.engine.create(prepared.identity.name, prepared.body)
-        prepared.workspace.note_start()  # and here the worker and the engine died
-        now = Moment.now()
-        monkeypatch.setattr(kit.engine, "started_at", lambda: Moment(now.boot, now.up + 1, now.wall + 1))
-        again = kit.prepare(job.model_copy(update={"state": State.RUNNING}), handle)
-        with pytest.raises(StartUnknown) as refused:
-            kit.runner.run(again, handle, lambda: None)
-        assert refused.value.cause is Cause.ENGINE
-        kit.runner.put_down(again, handle)
-
-
-def test_a_start_that_the_engine_knows_not_to_have_made_is_made(kit: Kit) -> None:
-    job, handle = kit.job("echo", "ran", image=BUSYBOX), Handle()
-    with contextlib.closing(handle):
-        prepared = kit.prepare(job, handle)
-        assert prepared.body is not None
-        kit.engine.create(prepared.identity.name, prepared.body)
-        prepared.workspace.note_start()  # and here the worker died; the engine is the same
-        again = kit.prepare(job.model_copy(update={"state": State.RUNNING}), handle)
-        assert kit.runner.run(again, handle, lambda: None).cause is Cause.OK

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hivemind_worker.execution.found import Found
-from hivemind_worker.execution.restarts import ended_unread, ended_with_engine, engine_started_at, start_unknown
+from hivemind_worker.execution.restarts import ended_unread, ended_with_engine, engine_started_at
 from hivemind_worker.execution.since import Moment
 from hivemind_worker.execution.wire import Address
 
@@ -42,23 +42,6 @@ def test_an_end_is_held_against_the_engines_start(
 def test_a_container_that_is_gone_tells_nothing() -> None:
     assert not ended_unread(None, Moment("b", 0.0, 1.0))
     assert not ended_with_engine(None, Moment("b", 0.0, 1.0))
-
-
-@pytest.mark.parametrize(
-    ("note", "engine", "unknown"),
-    [
-        (None, None, False),  # its start was never asked for
-        (None, Moment("b", 50.0, 0.0), False),
-        (Moment("b", 100.0, 0.0), Moment("b", 50.0, 0.0), False),  # the engine that was asked, and it says no
-        (Moment("b", 100.0, 0.0), Moment("b", 101.0, 0.0), True),  # another engine than the one that was asked
-        (Moment("a", 100.0, 0.0), Moment("b", 50.0, 0.0), True),  # another boot
-        (Moment("b", 100.0, 0.0), None, True),  # an engine of unknown age
-    ],
-)
-def test_only_the_engine_that_was_asked_knows_whether_it_started_a_container(
-    note: Moment | None, engine: Moment | None, unknown: bool
-) -> None:
-    assert start_unknown(note, engine) is unknown
 
 
 def test_an_engines_start_is_that_of_the_process_that_listens(tmp_path: Path) -> None:
