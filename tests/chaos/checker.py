@@ -247,7 +247,7 @@ def _log(story: Story) -> Iterator[str]:
         source, only = entry["source"], accepted if entry["source"] == "artifact" else None
         if "missing" in entry:
             continue
-        items = [item for item in entry["items"] if not _pardoned(item)]
+        items = [item for item in entry["items"] if not _pardoned(item, bool(entry.get("truncated")))]
         for words in (*entry.get("wrong", ()), *logs.complaints(items, only)):
             yield f"{source}: {words}"
         printed = max((end["lines"] for end in story.ends(accepted)), default=0)
@@ -261,9 +261,9 @@ def _log(story: Story) -> Iterator[str]:
                 )
 
 
-def _pardoned(item: list[object]) -> bool:
-    """A job's own complaint about a disk that the nemesis filled."""
-    return item[0] == "junk" and "No space left" in str(item[1])
+def _pardoned(item: list[object], truncated: bool) -> bool:
+    """A job's own complaint about a disk that the nemesis filled; a line cut in a log that is said to be cut."""
+    return (item[0] == "junk" and "No space left" in str(item[1])) or (item[0] == "torn" and truncated)
 
 
 def _cause(story: Story) -> Iterator[str]:
