@@ -72,7 +72,7 @@ def run(stack: Stack, given: argparse.Namespace) -> None:
     journal.note(
         "campaign", seed=given.seed, minutes=given.minutes, on_partition=stack.terms.on_partition,
         node_lost_after=stack.terms.node_lost_after, nodes=sorted(stack.nodes),
-        millicores=caps.millicores, memory=caps.memory, slots=caps.slots, planted=given.plant,
+        millicores=caps.millicores, memory=caps.memory, slots=caps.slots, planted=given.plant, calm=given.calm,
     )  # fmt: skip
     address = f"127.0.0.1:{BRIDGE}"
     master = Master(address, journal, given.seed, REDIS)

@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from hivemind_worker.killpoints import POINTS
 from tests.chaos import causes, logs
 from tests.chaos.journal import Entry
 from tests.chaos.story import TERMINAL, Life, Story, stories
 
 #: seconds by which clocks of hundredths, and a note written after the deed, may be off
 SLACK = 0.05
+#: minutes of a campaign in which every kill point must have had its turn
+ALL_POINTS_IN = 10
 #: which state may follow which
 FOLLOWS: dict[str, tuple[str, ...]] = {
     "": ("waiting",),
@@ -35,6 +38,17 @@ class Violation:
     words: str
 
 
+def _missed(entries: list[Entry]) -> Iterator[Violation]:
+    """A campaign of some length kills at every kill point, or it has not shown what it is to show."""
+    terms = next((entry for entry in entries if entry["kind"] == "campaign"), {})
+    if terms.get("minutes", 0) < ALL_POINTS_IN or terms.get("calm"):
+        return
+    hit = {entry["name"] for entry in entries if entry["kind"] == "point" and entry["action"] == "kill"}
+    for name in POINTS:
+        if name not in hit:
+            yield Violation("missed", "", f"nothing was killed at the point {name}")
+
+
 def check(entries: Iterable[Entry]) -> list[Violation]:
     """All violations in a journal, by rule and job."""
     entries = list(entries)
@@ -44,6 +58,7 @@ def check(entries: Iterable[Entry]) -> list[Violation]:
         for rule in RULES:
             found += [Violation(rule.__name__.removeprefix("_"), story.job, words) for words in rule(story)]
     found += _oversubscribed(entries, told.values())
+    found += _missed(entries)
     found += [
         Violation("left", entry.get("job", ""), f"{entry['what']} {entry['name']}")
         for entry in entries

@@ -12,6 +12,7 @@ import sqlite3
 import tempfile
 import threading
 import time
+import urllib.request
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from hivemind_worker.store.keys import Keys
 from tests.chaos.journal import Journal
 from tests.chaos.logs import LogReader
 from tests.chaos.master import Master, outcome_of, read_log
-from tests.chaos.stack import WORKERS, Stack
+from tests.chaos.stack import API, WORKERS, Stack
 
 #: seconds that the last job may take to end once the nemesis is gone, and that what is left may take to go
 END_WITHIN, CLEAN_WITHIN = 240.0, 30.0
@@ -158,11 +159,20 @@ def _read_jobs(stack: Stack, address: str, todo: queue.SimpleQueue[str]) -> None
             try:
                 record = fields(stack.client.hgetall(keys.job(job)))
                 stack.journal.note("record", **(outcome_of(record) | {"job": job}))
-                stack.journal.note("final", job=job, **_shown(client.get(job)))
+                stack.journal.note("final", job=job, door="gRPC", **_shown(client.get(job)))
+                stack.journal.note("final", job=job, door="HTTP", **_shown(_asked_over_http(job)))
                 stack.journal.note("log", job=job, source="stream", **read_log(client.logs(job)))
                 stack.journal.note("log", job=job, source="artifact", **_fetched(client, job))
-            except CallError as error:
-                stack.journal.note("unread", job=job, code=error.code, words=str(error)[:300])
+            except (CallError, OSError) as error:
+                code = error.code if isinstance(error, CallError) else type(error).__name__
+                stack.journal.note("unread", job=job, code=code, words=str(error)[:300])
+
+
+def _asked_over_http(job: str) -> dict[str, Any]:
+    """The job as the status API shows it. Raises OSError."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{API}/api/tasks/{job}", timeout=30) as answer:
+        task: dict[str, Any] = json.loads(answer.read())
+    return task
 
 
 def _shown(task: dict[str, Any]) -> dict[str, Any]:

@@ -182,6 +182,7 @@ HARM: dict[str, tuple[str, list[Entry]]] = {
             {"t": 0.12, "kind": "cancel answer", "job": "j", "accepted": True, "state": "waiting"},
         ],
     ),
+    "a kill point that had no turn": ("missed", altered("campaign", lambda e: e | {"minutes": 60})),
     "more than a node lends": (
         "oversubscribed",
         [*sound(), *container(2.0, 3.0, container="c2", job="k", millicores=600)],
