@@ -14,6 +14,8 @@ log = structlog.get_logger()
 PER_BEAT = 5000
 #: a look at a line costs so much less than one at a record
 CHEAPER = 5
+#: what a round trip costs, however little it looks at: a site may have as many shapes as jobs
+ROUND_TRIP = 20
 #: beats from the beginning of one round to that of the next, at least
 ROUND_BEATS = 4
 #: keys passed over in one beat by the scan for records that no index knows of
@@ -64,7 +66,7 @@ class Sweep:
         for batch in self._audit.active():
             yield len(batch), self._audit.jobs(batch, active=True)
         for looked_at, found in self._audit.lines():
-            yield looked_at // CHEAPER, found
+            yield max(ROUND_TRIP, looked_at // CHEAPER), found
         if not self._scanned:
             for batch in self._audit.records():
                 yield max(len(batch), PER_BEAT // SCANS_PER_BEAT), self._audit.jobs(batch) if batch else []

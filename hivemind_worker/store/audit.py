@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -72,15 +73,15 @@ class Audit:
         guard's affair: it takes out what it cannot admit.
         """
         keys = self._keys
-        yield from self._strays(keys.waiting_all, keys.active)
+        yield from self._strays(keys.waiting_all, keys.active, "")
         with named_faults():
             shapes = sorted(text(shape) for shape in self._redis.smembers(keys.shapes))
         for shape in shapes:
-            yield from self._strays(keys.waiting(shape), keys.waiting_all)
+            yield from self._strays(keys.waiting(shape), keys.waiting_all, shape)
 
-    def _strays(self, line: str, whole: str) -> Iterator[tuple[int, list[Finding]]]:
-        for batch in self._scan(line):
-            out = self._scripts.run("strays", [line, whole], batch)
+    def _strays(self, line: str, whole: str, shape: str) -> Iterator[tuple[int, list[Finding]]]:
+        for batch in itertools.chain(self._scan(line), [list[str]()]):  # the last look is for an empty line
+            out = self._scripts.run("strays", [line, whole, self._keys.shapes], [shape, *batch])
             yield len(batch), [(text(task_id), "taken out of a line: it does not wait") for task_id in out]
 
     def records(self) -> Iterator[list[str]]:

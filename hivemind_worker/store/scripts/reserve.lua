@@ -103,7 +103,10 @@ for i = 1, (#KEYS - 6) / 2 do
     or (known[5] and known[5] ~= shape) then
     answers[i] = 'gone'
     -- What does not belong into this line must not stand at its head for ever.
-    if known[1] ~= 'waiting' or (known[5] and known[5] ~= shape) then redis.call('ZREM', waiting, id) end
+    if known[1] ~= 'waiting' or (known[5] and known[5] ~= shape) then
+      redis.call('ZREM', waiting, id)
+      if redis.call('EXISTS', waiting) == 0 then redis.call('SREM', KEYS[4], shape) end
+    end
   else
     local decoded = cjson.decode(row)
     if not readable or not fits(decoded) then
