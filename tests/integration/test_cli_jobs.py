@@ -222,7 +222,7 @@ def test_ps_lists_active_jobs_and_with_a_all_of_them(node: Node) -> None:
     node.hivemind("run", "--id", "over", BASE, "true")
     active = node.json("ps")
     assert [task["task_id"] for task in active["tasks"]] == ["active"]
-    assert set(active) == {"tasks", "next"}
+    assert set(active) == {"tasks", "next", "note"}
     assert set(active["tasks"][0]) >= SHAPE
     assert {"active", "over"} <= {task["task_id"] for task in node.json("ps", "-a")["tasks"]}
     assert [task["task_id"] for task in node.json("ps", "--state", "running")["tasks"]] == ["active"]
