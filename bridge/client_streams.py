@@ -6,13 +6,13 @@ import contextlib
 import hashlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
 from bridge.call_error import CallError
 from bridge.client import Client, LogLine, Progress
-from bridge.options import CHUNK
+from bridge.options import CHUNK, OPENED
 from bridge.plain import iso, plain
 from bridge.wire.hivemind.v1 import task_pb2
 
@@ -53,10 +53,14 @@ class _Patience:
         self._tried = time.monotonic()
 
 
-def _messages(client: Client, method: str, request: Any, response: Any) -> Iterator[Any]:
-    """One stream's messages; ends it when left early. Raises CallError."""
+def _messages(
+    client: Client, method: str, request: Any, response: Any, opened: Callable[[], None] | None = None
+) -> Iterator[Any]:
+    """One stream's messages; ends it when left early. `opened` is called once the bridge says so. Raises CallError."""
     call = client.stream(method, request, response)
     try:
+        if opened is not None and OPENED in {(key, value) for key, value in client.named(call.initial_metadata)}:
+            opened()
         while (message := client.named(lambda: next(call, None))) is not None:
             yield message
     finally:
@@ -86,7 +90,8 @@ def logs(client: Client, task_id: str, first: int, *, follow: bool) -> Iterator[
     while True:
         request = task_pb2.StreamLogsRequest(task_id=task_id, from_chunk=number, follow=follow)
         try:
-            for chunk in _messages(client, "StreamLogs", request, task_pb2.LogChunk):
+            opened = patience.progress if follow else None
+            for chunk in _messages(client, "StreamLogs", request, task_pb2.LogChunk, opened):
                 patience.progress()
                 when = iso(chunk.time) if chunk.HasField("time") else None
                 yield LogLine(chunk.number, names.Name(chunk.stream).lower(), chunk.data, when, chunk.attempt)

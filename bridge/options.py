@@ -10,6 +10,8 @@ Options = list[tuple[str, int | str]]
 MAX_MESSAGE: Final = 8 * 1024 * 1024
 #: bytes of bundle or artifact in one message: between 256 KiB and 1 MiB carries about 1 GB/s on loopback
 CHUNK: Final = 512 * 1024
+#: metadata that a bridge sends as soon as a followed log's stream is open: the log itself may be silent for hours
+OPENED: Final = ("hivemind-stream", "open")
 #: most RPCs at once, followers included; what comes above it is told RESOURCE_EXHAUSTED
 MAX_CALLS: Final = 8192
 

@@ -16,6 +16,7 @@ from bridge.downloads import send_artifact
 from bridge.log_stream import LogStream
 from bridge.lookups import Lookups
 from bridge.messages import assignment_fields, task_message
+from bridge.options import OPENED
 from bridge.recent_nodes import RecentNodes
 from bridge.uploads import Uploads
 from bridge.wire.hivemind.v1 import task_pb2
@@ -146,11 +147,13 @@ class TaskService:
                 while not follower.state_changed():
                     await follower.wait()
 
-    async def StreamLogs(self, request: Any, _context: Any) -> AsyncIterator[Any]:
+    async def StreamLogs(self, request: Any, context: Any) -> AsyncIterator[Any]:
         """Log chunks."""
         task_id = check_task_id(request.task_id)
         if request.from_chunk < 0:
             raise InvalidField("from_chunk", "is negative; 0 or 1 is the beginning")
+        if request.follow:
+            await context.send_initial_metadata((OPENED,))
         first = max(1, request.from_chunk)
         async with aclosing(self._logs.send(task_id, first, follow=request.follow)) as chunks:
             async for chunk in chunks:

@@ -188,7 +188,9 @@ class Master:
                 try:
                     self._journal.note("log", job=job, source="follow", **read_log(client.logs(job, follow=True)))
                 except CallError as error:
-                    self._journal.note("unread", job=job, code=error.code, words=f"followed: {error}"[:300])
+                    # A minute without any bridge is more than a client waits for.
+                    if error.code not in AGAIN:
+                        self._journal.note("unread", job=job, code=error.code, words=f"followed: {error}"[:300])
 
     # --- listening -------------------------------------------------------------------------------------
 

@@ -47,6 +47,8 @@ class Terms:
     """How the product is set for a campaign; the rest of its settings are its defaults."""
 
     node_lost_after: float = 15.0
+    #: the nemesis takes workers down all the time: no job is to be blamed for that
+    poison_after: int = 100
     on_partition: str = "keep"
 
 
@@ -137,6 +139,7 @@ class Stack:
             "HIVEMIND_RESERVE_DISK": "8M",
             "HIVEMIND_NODE_LOST_AFTER": f"{self.terms.node_lost_after:g}",
             "HIVEMIND_ON_PARTITION": self.terms.on_partition,
+            "HIVEMIND_POISON_AFTER": str(self.terms.poison_after),
             "HIVEMIND_DURABILITY": "always",
         }
         # The harness may run on a tree that has no such setting yet; an unknown one would stop the start.

@@ -15,6 +15,7 @@ import grpc
 import pytest
 
 from bridge.client import Client, LogLine
+from bridge.options import OPENED
 from bridge.wire.hivemind.v1 import task_pb2, task_pb2_grpc
 from hivemind_worker.bootstrap import Stores
 from hivemind_worker.domain.outcome import Cause
@@ -54,6 +55,16 @@ def test_log_output_is_no_change_of_the_job(bridge: Client, site: Site) -> None:
         site.write("t1", b"x", first=number)
     site.end(job)
     assert [view["state"] for view in seen if view["state"] == "running"] == []
+
+
+def test_a_follower_of_a_silent_job_is_told_that_it_is_heard(bridge: Client, site: Site) -> None:
+    """Otherwise a client cannot tell a bridge that came back from one that is away."""
+    site.announce()
+    site.start()
+    request = task_pb2.StreamLogsRequest(task_id="t1", from_chunk=1, follow=True)
+    call = bridge.stream("StreamLogs", request, task_pb2.LogChunk)
+    assert OPENED in {(key, value) for key, value in call.initial_metadata()}
+    call.cancel()
 
 
 def test_a_follower_gets_what_is_there_and_what_comes(bridge: Client, site: Site) -> None:
