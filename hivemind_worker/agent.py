@@ -15,6 +15,7 @@ from hivemind_worker.admission.controller import Controller
 from hivemind_worker.admission.healer import Healer, Rules
 from hivemind_worker.admission.hinter import Hinter
 from hivemind_worker.admission.intake import Intake
+from hivemind_worker.admission.partition import Partition, patience
 from hivemind_worker.admission.rules import Rules as PolicyRules
 from hivemind_worker.admission.running import Running
 from hivemind_worker.admission.sweep import Sweep
@@ -33,6 +34,7 @@ from hivemind_worker.execution.room import no_room
 from hivemind_worker.execution.runner import Runner
 from hivemind_worker.housekeeping import Rounds, housekeeping
 from hivemind_worker.settings import Settings
+from hivemind_worker.store.connection import prober
 from hivemind_worker.store.wakeups import Ear
 
 log = structlog.get_logger()
@@ -56,6 +58,8 @@ class Agent:
     runner: Runner
     collector: Collector
     controller: Controller
+    #: only where the node was told to stop when it is cut off
+    partition: Partition | None
     rounds: Rounds
     gpus: GpuMonitor
     scores: Scores
@@ -64,6 +68,8 @@ class Agent:
     def start(self) -> None:
         """Begin to admit and to clean up."""
         self.controller.start()
+        if self.partition is not None:
+            self.partition.start()
         self.rounds.start()
         self.scores.start()
 
@@ -76,6 +82,8 @@ class Agent:
         """The same, and wait for admission to give its lease back."""
         self.let_go()
         self.rounds.stop()
+        if self.partition is not None:
+            self.partition.stop()
         self.gpus.stop()
         self.scores.stop()
         self.controller.stop(timeout=1.0)
@@ -116,6 +124,7 @@ def build_agent(
     running: Running[Handle] = Running()
     describe = describer(settings, engine, gpus, scores)
     hinter = Hinter(send, settings.beat)
+    partition = watch_partition(settings, running)
     controller = Controller(
         jobs=stores.jobs,
         ledger=stores.ledger,
@@ -139,6 +148,7 @@ def build_agent(
             rules=Rules.of(settings),
             deaf=lambda: leave("hints go unheard while Redis answers: the consumer is deaf"),
         ),
+        partition=partition,
         beat=settings.beat,
         admitter=Admitter(
             stores.ledger,
@@ -161,11 +171,20 @@ def build_agent(
         runner=runner,
         collector=Collector(stores.artifacts, stores.staging.folder, ArtifactLimits.of(settings)),
         controller=controller,
+        partition=partition,
         rounds=housekeeping(stores, janitor, running, node=node, settings=settings),
         gpus=gpus,
         scores=scores,
         lock=lock,
     )
+
+
+def watch_partition(settings: Settings, running: Running[Handle]) -> Partition | None:
+    """What ends containers when the node is cut off; None where they are to go on."""
+    if settings.on_partition == "keep":
+        return None
+    after = patience(settings.node_lost_after, settings.stop_grace, settings.beat)
+    return Partition(running, after=after, answers=prober(settings.redis))
 
 
 def describer(settings: Settings, engine: Engine, gpus: GpuMonitor, scores: Scores) -> Callable[[], Node]:

@@ -279,6 +279,13 @@ class Settings(BaseSettings):
                 f"{PREFIX}NODE_LOST_AFTER={self.node_lost_after:g} is not longer than "
                 f"{PREFIX}HEARTBEAT_TIMEOUT={self.heartbeat_timeout:g}: a node would be lost before it counts as down"
             )
+        least = self.stop_grace + 5 * self.beat
+        if self.on_partition == "stop" and self.node_lost_after < least:
+            raise ValueError(
+                f"{PREFIX}NODE_LOST_AFTER={self.node_lost_after:g} leaves no time to stop containers before their jobs "
+                f"go elsewhere ({PREFIX}ON_PARTITION=stop); with {PREFIX}STOP_GRACE={self.stop_grace:g} and "
+                f"{PREFIX}BEAT={self.beat:g} at least {least:g}"
+            )
         return self
 
     @property

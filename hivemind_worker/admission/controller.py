@@ -16,6 +16,7 @@ import structlog
 from hivemind_worker.admission.admitter import Admitter
 from hivemind_worker.admission.healer import Healer
 from hivemind_worker.admission.hinter import Hinter
+from hivemind_worker.admission.partition import Partition
 from hivemind_worker.admission.running import Running
 from hivemind_worker.domain.errors import StoreUnavailable
 from hivemind_worker.domain.node import Node
@@ -33,7 +34,7 @@ PLANS_PER_WORD = 5
 
 
 class Controller:
-    """Admits jobs to one worker of one node. `describe` measures the node."""
+    """Admits jobs to one worker of one node. `describe` measures the node; `partition` is told of every heartbeat."""
 
     def __init__(
         self,
@@ -49,6 +50,7 @@ class Controller:
         ready: Callable[[], bool],
         hinter: Hinter,
         healer: Healer,
+        partition: Partition | None,
         beat: float,
         admitter: Admitter,
         lease: float,
@@ -56,6 +58,7 @@ class Controller:
         self._jobs, self._ledger, self._keys, self._ear = jobs, ledger, keys, ear
         self._running, self._name, self._worker = running, node, worker
         self._describe, self._ready, self._hinter, self._healer = describe, ready, hinter, healer
+        self._partition = partition
         self._beat_seconds, self._admitter, self._lease = beat, admitter, lease
         self._stopping = threading.Event()
         self._next_beat = 0.0
@@ -120,7 +123,10 @@ class Controller:
 
     def _beat(self) -> None:
         measured = self._describe()
+        at = time.monotonic()
         self._ledger.announce(measured, worker=self._worker, lease_seconds=self._lease)
+        if self._partition is not None:
+            self._partition.heard(at)
         self._admitter.forget_nodes()
         self._pass_on_stops(self._running.ids())
         self._healer.heal()

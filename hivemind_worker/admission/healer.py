@@ -31,7 +31,6 @@ class Rules:
     """How patient recovery is: seconds, and attempts that the infrastructure may lose."""
 
     node_lost_after: float
-    stop_when_cut_off: bool
     budget: int
     backoff: float
     poison_after: int = 3
@@ -41,7 +40,6 @@ class Rules:
         """As the settings say."""
         return cls(
             node_lost_after=settings.node_lost_after,
-            stop_when_cut_off=settings.on_partition == "stop",
             budget=settings.infrastructure_retries,
             backoff=settings.infrastructure_backoff,
             poison_after=settings.poison_after,
@@ -72,14 +70,12 @@ class Healer:
         self._deaf, self._clock = deaf, clock
         self._absences = Absences()
         self._silences = Watchman(rules.node_lost_after)
-        self._away_since: float | None = None
         self._since: dict[tuple[str, int], float] = {}
         self._proven: set[tuple[str, int]] = set()
         self._on_trial: str | None = None
 
     def heal(self) -> None:
         """One round. The one rule of recovery: a row of mine whose job I do not run gets its hint again."""
-        self._away_since = None
         self._ledger.promote()
         report(self._audit.rows(self._node))
         rows = self._ledger.rows(self._node)
@@ -91,15 +87,9 @@ class Healer:
         self._sweep.step()
 
     def redis_is_away(self) -> None:
-        """Nothing that was not seen meanwhile counts as missing; a node cut off for too long ends its containers."""
+        """Nothing that was not seen meanwhile counts as missing."""
         self._absences.forget()
         self._silences.forget()
-        now = self._clock()
-        if self._away_since is None:
-            self._away_since = now
-        away = now - self._away_since
-        if self._rules.stop_when_cut_off and away >= self._rules.node_lost_after and (count := self._running.cut_off()):
-            log.warning("cut off from redis: containers are stopped", jobs=count, seconds=round(away))
 
     def _hint(self, rows: dict[str, Reservation]) -> None:
         book, now = self._hinter.book, self._clock()

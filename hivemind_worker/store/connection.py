@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib import resources
@@ -40,6 +40,19 @@ def connect(url: str, *, timeout: float = 5.0) -> redis.Redis:
         retry=Retry(ExponentialBackoff(cap=0.1, base=0.01), retries=1),
         health_check_interval=0,
     )
+
+
+def prober(url: str, *, timeout: float = 1.0) -> Callable[[], bool]:
+    """Whether Redis answers just now, asked over a connection of its own within about twice `timeout` seconds."""
+
+    def answers() -> bool:
+        with redis.Redis.from_url(url, socket_timeout=timeout, socket_connect_timeout=timeout, retry=None) as client:
+            try:
+                return bool(client.ping())
+            except redis.RedisError:
+                return False
+
+    return answers
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import docker
@@ -53,7 +54,7 @@ class Told:
 class Watcher:
     """The healing half of a worker of n2, with a clock that the test moves."""
 
-    def __init__(self, stores: Stores, *, after: float = 60.0, stop: bool = False, budget: int = 3) -> None:
+    def __init__(self, stores: Stores, *, after: float = 60.0, budget: int = 3) -> None:
         self.stores = stores
         self.now = 1000.0
         self.running: Running[Told] = Running()
@@ -66,7 +67,7 @@ class Watcher:
             hinter=Hinter(lambda task_id, attempt: None, 2.0),
             node="n2",
             worker="w2",
-            rules=Rules(node_lost_after=after, stop_when_cut_off=stop, budget=budget, backoff=5.0),
+            rules=Rules(node_lost_after=after, budget=budget, backoff=5.0),
             deaf=lambda: None,
             clock=lambda: self.now,
         )
@@ -178,29 +179,11 @@ def test_a_body_is_told_when_its_attempt_is_anothers_and_only_then(stores: Store
     assert handle.words == ["fence"]
 
 
-def test_a_node_cut_off_stops_its_own_only_if_it_was_told_to_and_only_after_long(stores: Stores) -> None:
-    for stop in (False, True):
-        watcher, body, intake = Watcher(stores, after=60.0, stop=stop), Told(), Told()
-        watcher.running.enter("t1", body)
-        watcher.running.enter("intake of t2", intake)
-        watcher.running.hold("t1", 1)
-        watcher.healer.redis_is_away()
-        watcher.now += 59
-        watcher.healer.redis_is_away()
-        assert body.words == []
-        watcher.watch(2)
-        body.words.clear()  # the record is not there: fenced, as it should be
-        watcher.healer.redis_is_away()
-        watcher.now += 61
-        watcher.healer.redis_is_away()
-        assert body.words == (["cut off"] if stop else [])
-        assert intake.words == []
-
-
 # --- real workers -------------------------------------------------------------------------------------------------
 
 
 QUICK = {"HIVEMIND_BEAT": "0.5", "HIVEMIND_HEARTBEAT_TIMEOUT": "2", "HIVEMIND_NODE_LOST_AFTER": "4"}
+STOPS = {"HIVEMIND_ON_PARTITION": "stop", "HIVEMIND_STOP_GRACE": "1"}
 
 
 @pytest.fixture
@@ -237,22 +220,26 @@ def test_a_node_that_returns_finds_its_jobs_elsewhere_and_ends_its_own_container
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("away", ["down", "frozen"])
 def test_a_node_cut_off_from_redis_stops_its_containers_and_the_job_starts_anew(
-    settings: Settings, engine: docker.DockerClient, tmp_path: Path
+    settings: Settings, engine: docker.DockerClient, tmp_path: Path, away: str
 ) -> None:
     own = OwnRedis(tmp_path)
     own.up()
+    leave, come_back = own.down, own.up
+    if away == "frozen":
+        leave, come_back = partial(own.signal, signal.SIGSTOP), partial(own.signal, signal.SIGCONT)
     here = load_settings(state=tmp_path / "state", redis_url=own.url, node_id="n1")
     stores = open_stores(here)
     script = 'echo "attempt $HIVEMIND_ATTEMPT"; [ "$HIVEMIND_ATTEMPT" = 2 ] || sleep 600'
     try:
-        with worker(here, stores, tmp_path / "n1.log", **QUICK, HIVEMIND_ON_PARTITION="stop") as child:
+        with worker(here, stores, tmp_path / "n1.log", **QUICK, **STOPS) as child:
             submit(stores, "alone", script)
             until_log(stores, "alone", b"attempt 1\n")
-            own.down()
+            leave()
             eventually(lambda: "containers are stopped" in (tmp_path / "n1.log").read_text())
             eventually(lambda: not engine.api.containers(filters={"name": "hm-alone-1"}))
-            own.up()
+            come_back()
             job = until(stores, "alone")
             assert child.poll() is None
         assert (job.state, job.attempt) == (State.COMPLETED, 2)

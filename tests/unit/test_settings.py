@@ -120,6 +120,15 @@ def test_a_heartbeat_rarer_than_its_timeout_is_refused() -> None:
     assert "HIVEMIND_HEARTBEAT_TIMEOUT=10 is not longer than HIVEMIND_BEAT=20" in refusal({"HIVEMIND_BEAT": "20"})
 
 
+def test_a_node_that_is_to_stop_when_cut_off_has_time_for_it_before_its_jobs_go_elsewhere() -> None:
+    quick = {"HIVEMIND_NODE_LOST_AFTER": "15", "HIVEMIND_STOP_GRACE": "10s", "HIVEMIND_BEAT": "2"}
+    load_settings(quick)
+    message = refusal(quick | {"HIVEMIND_ON_PARTITION": "stop"})
+    assert message.startswith("HIVEMIND_NODE_LOST_AFTER=15 leaves no time to stop containers")
+    assert message.endswith("at least 20")
+    load_settings(quick | {"HIVEMIND_ON_PARTITION": "stop", "HIVEMIND_NODE_LOST_AFTER": "20"})
+
+
 def test_a_bad_redis_url_is_refused_without_showing_its_password() -> None:
     message = refusal({"HIVEMIND_REDIS_URL": "http://:hunter2@host"})
     assert message.startswith("HIVEMIND_REDIS_URL: must start with redis://")
