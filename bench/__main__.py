@@ -7,7 +7,7 @@ import importlib
 import json
 import sys
 
-ALL = ("assign", "jobs", "idle", "kills", "boot", "admission", "held_out", "ticks")
+ALL = ("assign", "jobs", "idle", "kills", "boot", "admission", "held_out", "ticks", "mixed")
 
 
 def main() -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from bench.figures import Figures, Started, figures
@@ -39,11 +39,24 @@ def simulate(
     return Replay(jobs, machine(processors), rules, eta_every).run(processors)
 
 
-class Replay:
-    """One run. What the site keeps in Redis stands here in memory."""
+def processors_alone(job: TraceJob) -> Request:
+    """A processor of the trace is a core; nothing else counts."""
+    return Request(cpu=float(job.processors), memory=8 * MIB, disk=MIB, pids=1)
 
-    def __init__(self, jobs: Sequence[TraceJob], node: Node, rules: Rules, eta_every: int) -> None:
+
+class Replay:
+    """One run. What the site keeps in Redis stands here in memory. `request_of`: what a job of the trace asks for."""
+
+    def __init__(
+        self,
+        jobs: Sequence[TraceJob],
+        node: Node,
+        rules: Rules,
+        eta_every: int,
+        request_of: Callable[[TraceJob], Request] = processors_alone,
+    ) -> None:
         self._jobs, self._node, self._rules, self._eta_every = jobs, node, rules, eta_every
+        self._request_of = request_of
         self._rows: dict[str, Reservation] = {}
         self._line: dict[str, Candidate] = {}
         self._ends: list[tuple[int, int]] = []
@@ -77,10 +90,9 @@ class Replay:
 
     def _arrive(self, place: int) -> None:
         job = self._jobs[place]
-        request = Request(cpu=float(job.processors), memory=8 * MIB, disk=MIB, pids=1)
         self._line[str(place)] = Candidate(
             task_id=str(place),
-            shape=request.shape,
+            shape=self._request_of(job).shape,
             rank=float(job.submit),
             attempt=1,
             created=job.submit,

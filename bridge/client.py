@@ -83,6 +83,13 @@ class Client:
         )
         return self._unary("TaskService", "ListTasks", request, task_pb2.ListTasksResponse)
 
+    def prioritize(self, task_id: str, priority: int) -> dict[str, Any]:
+        """Give a waiting job another priority: {task_id, state, accepted}."""
+        from bridge.wire.hivemind.v1 import task_pb2
+
+        request = task_pb2.SetPriorityRequest(task_id=task_id, priority=priority)
+        return self._unary("TaskService", "SetPriority", request, task_pb2.SetPriorityResponse)
+
     def cancel(self, task_id: str, grace: float | None = None) -> dict[str, Any]:
         """Ask for a stop, with so many seconds between SIGTERM and SIGKILL: {task_id, state, accepted}."""
         from bridge.wire.hivemind.v1 import task_pb2

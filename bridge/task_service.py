@@ -167,6 +167,15 @@ class TaskService:
             async for part in parts:
                 yield part
 
+    async def SetPriority(self, request: Any, _context: Any) -> Any:
+        """Give a waiting task another priority."""
+        change = partial(self._stores.jobs.prioritize, check_task_id(request.task_id), request.priority)
+        try:
+            accepted, state = await asyncio.get_running_loop().run_in_executor(self._quick, change)
+        except NotFound:
+            accepted, state = False, (await self._lookups.job(request.task_id)).state
+        return task_pb2.SetPriorityResponse(task_id=request.task_id, state=state.value, accepted=accepted)
+
     async def CancelTask(self, request: Any, _context: Any) -> Any:
         """Ask for a stop."""
         task_id = check_task_id(request.task_id)

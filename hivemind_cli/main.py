@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "show": ("show", "show", "Everything about one job."),
     "logs": ("logs", "logs", "A job's log; -f follows it."),
     "stop": ("stop", "stop", "Stop a job."),
+    "priority": ("priority", "priority", "Give a waiting job another priority."),
     "fetch": ("fetch", "fetch", "Unpack a job's artifact into a directory."),
     "wait": ("wait", "wait", "Wait until jobs have ended."),
     "nodes": ("nodes", "nodes", "What the nodes have, lend and use."),

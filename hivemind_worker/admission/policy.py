@@ -15,11 +15,12 @@ All others fill what is free beside the head, the longest waiting and largest fi
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import takewhile
 from math import sqrt
 
 from hivemind_worker.admission.rules import Passed, Place, Plan, Rules
 from hivemind_worker.admission.shares import fair_order
-from hivemind_worker.admission.space import Need, Space, need_of
+from hivemind_worker.admission.space import Need, Space, need_of, twice
 from hivemind_worker.domain.limits import OwnersRunning
 from hivemind_worker.domain.line import Candidate, Claim, Promise
 from hivemind_worker.domain.node import NodeState, Reservation
@@ -85,10 +86,14 @@ class _Planning:
         if head is None:
             self.promise = None
             return
-        fair = bool(self._rules.weights)
+        fair, promised = bool(self._rules.weights), head.task_id
         fitting = [each for each in self._line if self._covers(each.shape)]
-        if fitting and not fair:
+        if fitting:
             self._reserve(head, with_slack=True)
+        if fair:
+            # The head may have been promised its start at another owner's turn.
+            self._start_all(takewhile(lambda each: each.task_id != promised, fitting), "fill", head)
+        elif fitting:
             self._start_all(self._short(fitting, head), "short", head)
             self._start_all(self._wide(fitting, head), "wide", head)
         while head is not None and self._covers(head.shape):
@@ -191,12 +196,19 @@ class _Planning:
         at, space = min(found, key=lambda each: (each[0], known is None or each[1].name != known.node, each[1].name))
         if known is None or known.at < at:
             self.broken = known
-            known = Promise(head.task_id, space.name, at)
+            known = Promise(head.task_id, space.name, self._promised_at(need, space, at))
         self.promise = Promise(head.task_id, space.name, known.at)
         for each in self._spaces:
             each.let_go()
         space.keep(need, known.at if with_slack else at)
         self._unspared.clear()
+
+    def _promised_at(self, need: Need, space: Space, at: int) -> int:
+        """When it can start; with weights, when another of its size could too: slack for whose turn comes meanwhile."""
+        if not self._rules.weights or at <= self._now:
+            return at
+        later = space.earliest(twice(need))
+        return at if later is None else later
 
     def _start_all(self, chosen: Iterable[Candidate], why: str, head: Candidate) -> None:
         for candidate in chosen:

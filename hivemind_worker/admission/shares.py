@@ -1,7 +1,7 @@
 """Whose turn it is among owners: dominant-resource fairness (Ghodsi et al., NSDI 2011), weighted. Pure.
 
 An owner's dominant share is the largest part that it holds of any resource of the site. The next job is always one of
-the owner whose share, divided by its weight, is smallest; within an owner the line keeps its order.
+the owner whose share with that job, divided by its weight, would be smallest; within an owner the line keeps its order.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ def fair_order(line: Sequence[Candidate], places: Sequence[Place], weights: Mapp
 
     def turn(owner: str) -> tuple[float, float, str, str]:
         first = queues[owner][0]
-        return (max(held[owner]) / weights.get(owner, 1.0), first.rank, first.task_id, owner)
+        after = list(held[owner])
+        _add(after, _parts(first, places), whole)
+        return (max(after) / weights.get(owner, 1.0), first.rank, first.task_id, owner)
 
     turns = [turn(owner) for owner in queues]
     heapq.heapify(turns)
@@ -41,12 +43,16 @@ def fair_order(line: Sequence[Candidate], places: Sequence[Place], weights: Mapp
         owner = heapq.heappop(turns)[3]
         candidate = queues[owner].popleft()
         order.append(candidate)
-        request = need_of(candidate.shape).request
-        part = _part(request.gpu_memory, places[0]) if request.gpu_memory and places else 1.0
-        _add(held[owner], (request.millicores, request.memory, request.disk, request.gpus * part), whole)
+        _add(held[owner], _parts(candidate, places), whole)
         if queues[owner]:
             heapq.heappush(turns, turn(owner))
     return order
+
+
+def _parts(candidate: Candidate, places: Sequence[Place]) -> Parts:
+    request = need_of(candidate.shape).request
+    part = _part(request.gpu_memory, places[0]) if request.gpu_memory and places else 1.0
+    return (request.millicores, request.memory, request.disk, request.gpus * part)
 
 
 def _whole(places: Sequence[Place]) -> Parts:

@@ -6,7 +6,7 @@ Mutable, and private to the making of one plan. Devices follow admission/devices
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from hivemind_worker.admission.devices import Devices, empty
@@ -38,6 +38,12 @@ def need_of(shape: str) -> Need:
 
 def _vector(millicores: int, memory: int, disk: int, pids: int, reclaimable: bool) -> Vector:
     return (0 if reclaimable else millicores, memory, disk, pids, 1, millicores)
+
+
+def twice(need: Need) -> Need:
+    """Room for two of it, devices left aside."""
+    first, second, third, fourth, fifth, sixth = need.vector
+    return replace(need, vector=(2 * first, 2 * second, 2 * third, 2 * fourth, 2 * fifth, 2 * sixth))
 
 
 @dataclass(frozen=True, slots=True)

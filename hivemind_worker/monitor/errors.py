@@ -18,6 +18,7 @@ STATUS = {
     "not_found": 404,
     "exists": 409,
     "ended": 409,
+    "started": 409,
     "stale": 409,
     "never_fits": 409,
     "queue_full": 429,
@@ -33,6 +34,12 @@ class AlreadyEnded(HiveMindError):
     """The job has ended; there is nothing to stop."""
 
     code = "ended"
+
+
+class WaitsNoMore(HiveMindError):
+    """The job has started or ended; there is no place in the line to change."""
+
+    code = "started"
 
 
 class TooManyWatchers(HiveMindError):

@@ -129,6 +129,14 @@ class Stopped(Schema):
     accepted: Literal[True]
 
 
+class Prioritized(Schema):
+    """The priority that a waiting job has now."""
+
+    task_id: str
+    state: Literal["waiting"]
+    priority: int
+
+
 class Amounts(Schema):
     """Cores, bytes, devices, bytes, processes, jobs at a time, cores for reclaimable jobs."""
 

@@ -263,6 +263,30 @@ class JobStore(AttemptSteps):
 
     # --- from outside ---------------------------------------------------------------------------------
 
+    def prioritize(self, task_id: str, priority: int) -> tuple[bool, State]:
+        """Give a waiting job another priority. (accepted, state now); not accepted: it waits no more. NotFound."""
+        if not 0 <= priority <= 9:
+            raise InvalidField("priority", f"must be between 0 and 9, not {priority}")
+        keys = self._keys
+        while True:
+            spec = self.get(task_id).assignment
+            with named_faults():
+                stands = self._redis.hget(keys.job(task_id), "spec")
+            changed = spec.model_copy(update={"priority": priority})
+            answer = self._scripts.run(
+                "prioritize",
+                [keys.job(task_id), keys.waiting(spec.line), keys.waiting_all, keys.waiting_of(spec.owner)],
+                [
+                    task_id, text(stands or b""), changed.model_dump_json(), int(priority * self._ageing_ms),
+                    keys.changes(task_id), keys.wake,
+                ],
+                lasting=True,
+            )  # fmt: skip
+            if answer is None:
+                raise NotFound(f"there is no job {task_id}")
+            if text(answer) != "changed":
+                return text(answer) == State.WAITING, State(text(answer))
+
     def cancel(self, task_id: str, grace: float) -> tuple[bool, State]:
         """Ask for a stop with this grace (seconds). (accepted, state now); not accepted: it had ended. NotFound."""
         shape, keys = self.get(task_id).assignment.line, self._keys

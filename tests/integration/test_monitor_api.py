@@ -18,6 +18,7 @@ from hivemind_worker.monitor.schemas import (
     Changes,
     HealthView,
     Nodes,
+    Prioritized,
     Resources,
     StatusView,
     Stopped,
@@ -103,7 +104,14 @@ def test_a_wrong_method_is_told_so(api: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/api/tasks/t1/stop", "/api/stop_task/t1", "/api/nodes/n1/drain", "/api/nodes/n1/resume"]
+    "path",
+    [
+        "/api/tasks/t1/stop",
+        "/api/stop_task/t1",
+        "/api/tasks/t1/priority?priority=9",
+        "/api/nodes/n1/drain",
+        "/api/nodes/n1/resume",
+    ],
 )
 def test_a_web_page_elsewhere_can_stop_and_drain_nothing(api: httpx.Client, site: Site, path: str) -> None:
     site.announce()
@@ -180,6 +188,18 @@ def test_a_waiting_job_is_stopped_at_once_and_only_once(api: httpx.Client, site:
     assert Stopped.model_validate(stopped).state == "stopped"
     assert refused(api, "/api/tasks/t1/stop", "POST") == (409, "ended", None)
     assert api.get("/api/tasks/t1").json()["cause"] == "cancelled"
+
+
+def test_a_waiting_job_gets_another_priority_and_one_that_started_does_not(api: httpx.Client, site: Site) -> None:
+    site.announce()
+    site.submit("waits")
+    site.start("runs")
+    changed = api.post("/api/tasks/waits/priority?priority=8").json()
+    assert Prioritized.model_validate(changed).priority == 8
+    assert api.get("/api/tasks/waits").json()["priority"] == 8
+    assert refused(api, "/api/tasks/runs/priority?priority=8", "POST") == (409, "started", None)
+    assert refused(api, "/api/tasks/waits/priority?priority=10", "POST") == (400, "invalid", "priority")
+    assert refused(api, "/api/tasks/gone/priority?priority=1", "POST") == (404, "not_found", None)
 
 
 def test_a_running_job_is_asked_to_stop_under_the_older_name_too(api: httpx.Client, site: Site) -> None:

@@ -1,4 +1,4 @@
-"""Jobs: list, look at, stop."""
+"""Jobs: list, look at, stop, give another priority."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from hivemind_worker.domain.assignment import check_task_id
 from hivemind_worker.domain.errors import NotFound
 from hivemind_worker.domain.job import TERMINAL, Job, State
 from hivemind_worker.monitor.context import Monitor, TheMonitor
-from hivemind_worker.monitor.errors import AlreadyEnded
+from hivemind_worker.monitor.errors import AlreadyEnded, WaitsNoMore
 from hivemind_worker.monitor.held import held_jobs
 from hivemind_worker.monitor.routes.answers import TaskId, answers
-from hivemind_worker.monitor.schemas import Stopped, Task, Tasks
+from hivemind_worker.monitor.schemas import Prioritized, Stopped, Task, Tasks
 from hivemind_worker.store.catalogue import Listing
 
 router = APIRouter(tags=["tasks"])
@@ -67,6 +67,21 @@ Grace = Annotated[
 def stop_task(monitor: TheMonitor, task_id: TaskId, grace: Grace = None) -> JSONResponse:
     """Ask for a stop. A waiting job ends at once; a running one gets SIGTERM, then SIGKILL."""
     return JSONResponse(_stop(monitor, task_id, grace))
+
+
+Priority = Annotated[int, Query(ge=0, le=9, description="0 to 9; higher goes first")]
+
+
+@router.post("/api/tasks/{task_id}/priority", responses=answers(Prioritized, 403, 404, 409))
+def set_priority(monitor: TheMonitor, task_id: TaskId, priority: Priority) -> JSONResponse:
+    """Give a waiting job another priority."""
+    try:
+        accepted, state = monitor.stores.jobs.prioritize(check_task_id(task_id), priority)
+    except NotFound:
+        accepted, state = False, monitor.stores.catalogue.get(task_id).state
+    if not accepted:
+        raise WaitsNoMore(f"{task_id} does not wait any more: it is {state.value}")
+    return JSONResponse({"task_id": task_id, "state": state.value, "priority": priority})
 
 
 @router.post("/api/stop_task/{task_id}", responses=answers(Stopped, 403, 404, 409), deprecated=True)

@@ -129,3 +129,16 @@ def test_a_grace_that_makes_no_sense_is_refused(bridge: Client, stores: Stores, 
     with refused("INVALID_ARGUMENT", "grace_seconds"):
         bridge.cancel("t1", grace=grace)
     assert stores.jobs.get("t1").state == "waiting"
+
+
+def test_a_waiting_job_gets_another_priority_and_one_that_started_does_not(bridge: Client, site: Site) -> None:
+    site.announce()
+    site.submit("waits")
+    site.start("runs")
+    assert bridge.prioritize("waits", 8) == {"task_id": "waits", "state": "waiting", "accepted": True}
+    assert bridge.get("waits")["priority"] == 8
+    assert bridge.prioritize("runs", 8)["accepted"] is False
+    with refused("INVALID_ARGUMENT", "priority"):
+        bridge.prioritize("waits", 10)
+    with refused("NOT_FOUND", says="nobody"):
+        bridge.prioritize("nobody", 1)

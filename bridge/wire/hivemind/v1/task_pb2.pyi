@@ -330,6 +330,24 @@ class DownloadResultResponse(_message.Message):
     chunk: bytes
     def __init__(self, sha256: _Optional[str] = ..., size: _Optional[int] = ..., chunk: _Optional[bytes] = ...) -> None: ...
 
+class SetPriorityRequest(_message.Message):
+    __slots__ = ("task_id", "priority")
+    TASK_ID_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    task_id: str
+    priority: int
+    def __init__(self, task_id: _Optional[str] = ..., priority: _Optional[int] = ...) -> None: ...
+
+class SetPriorityResponse(_message.Message):
+    __slots__ = ("task_id", "state", "accepted")
+    TASK_ID_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    ACCEPTED_FIELD_NUMBER: _ClassVar[int]
+    task_id: str
+    state: str
+    accepted: bool
+    def __init__(self, task_id: _Optional[str] = ..., state: _Optional[str] = ..., accepted: _Optional[bool] = ...) -> None: ...
+
 class CancelTaskRequest(_message.Message):
     __slots__ = ("task_id", "grace_seconds")
     TASK_ID_FIELD_NUMBER: _ClassVar[int]

@@ -74,6 +74,11 @@ class TaskServiceStub:
                 request_serializer=hivemind_dot_v1_dot_task__pb2.CancelTaskRequest.SerializeToString,
                 response_deserializer=hivemind_dot_v1_dot_task__pb2.CancelTaskResponse.FromString,
                 _registered_method=True)
+        self.SetPriority = channel.unary_unary(
+                '/hivemind.v1.TaskService/SetPriority',
+                request_serializer=hivemind_dot_v1_dot_task__pb2.SetPriorityRequest.SerializeToString,
+                response_deserializer=hivemind_dot_v1_dot_task__pb2.SetPriorityResponse.FromString,
+                _registered_method=True)
 
 
 class TaskServiceServicer:
@@ -132,6 +137,13 @@ class TaskServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetPriority(self, request, context):
+        """Gives a waiting task another priority.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TaskServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -174,6 +186,11 @@ def add_TaskServiceServicer_to_server(servicer, server):
                     servicer.CancelTask,
                     request_deserializer=hivemind_dot_v1_dot_task__pb2.CancelTaskRequest.FromString,
                     response_serializer=hivemind_dot_v1_dot_task__pb2.CancelTaskResponse.SerializeToString,
+            ),
+            'SetPriority': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetPriority,
+                    request_deserializer=hivemind_dot_v1_dot_task__pb2.SetPriorityRequest.FromString,
+                    response_serializer=hivemind_dot_v1_dot_task__pb2.SetPriorityResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -392,6 +409,33 @@ class TaskService:
             '/hivemind.v1.TaskService/CancelTask',
             hivemind_dot_v1_dot_task__pb2.CancelTaskRequest.SerializeToString,
             hivemind_dot_v1_dot_task__pb2.CancelTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetPriority(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hivemind.v1.TaskService/SetPriority',
+            hivemind_dot_v1_dot_task__pb2.SetPriorityRequest.SerializeToString,
+            hivemind_dot_v1_dot_task__pb2.SetPriorityResponse.FromString,
             options,
             channel_credentials,
             insecure,
