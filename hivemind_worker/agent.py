@@ -25,7 +25,7 @@ from hivemind_worker.capacity.scores import Scores
 from hivemind_worker.capacity.snapshot import Snapshot
 from hivemind_worker.delivery.artifacts import ArtifactLimits
 from hivemind_worker.delivery.report import Collector
-from hivemind_worker.domain.errors import HiveMindError
+from hivemind_worker.domain.errors import HiveMindError, StoreUnavailable
 from hivemind_worker.domain.node import Node
 from hivemind_worker.execution.engine import Engine
 from hivemind_worker.execution.handle import Handle
@@ -74,9 +74,15 @@ class Agent:
         self.scores.start()
 
     def let_go(self) -> None:
-        """Admit nothing more and let every body leave; containers go on. Returns at once."""
+        """Admit nothing more and let every body leave; containers go on."""
         self.controller.close()
+        held = self.running.held()
         self.running.detach_all()
+        try:
+            # At once for all: a body in a call to the engine may not come to it before this process is gone.
+            self.stores.jobs.rest(held, boot=self.boot)
+        except StoreUnavailable:
+            log.info("leave not noted: redis is away", jobs=len(held))
 
     def stop(self) -> None:
         """The same, and wait for admission to give its lease back."""
@@ -123,7 +129,7 @@ def build_agent(
     runner = Runner(engine, settings, stores.logs, stores.bundles, site_id=stores.ledger.site_id, node=node, gpus=gpus)
     running: Running[Handle] = Running()
     describe = describer(settings, engine, gpus, scores)
-    hinter = Hinter(send, settings.beat)
+    hinter, boot = Hinter(send, settings.beat), uuid4().hex
     partition = watch_partition(settings, running)
     controller = Controller(
         jobs=stores.jobs,
@@ -145,6 +151,7 @@ def build_agent(
             hinter=hinter,
             node=node,
             worker=worker,
+            boot=boot,
             rules=Rules.of(settings),
             deaf=lambda: leave("hints go unheard while Redis answers: the consumer is deaf"),
         ),
@@ -164,7 +171,7 @@ def build_agent(
         settings=settings,
         node=node,
         worker=worker,
-        boot=uuid4().hex,
+        boot=boot,
         stores=stores,
         intake=Intake(stores.jobs, stores.ledger, stores.bundles, settings),
         running=running,

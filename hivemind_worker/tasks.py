@@ -35,6 +35,8 @@ from hivemind_worker.store.jobs import NewJob
 log = structlog.get_logger()
 T = TypeVar("T")
 
+WORDS_OF_GIVING_UP = "it took its workers down and is given up: what it wrote since is missing here"
+
 
 class JobFailed(Exception):
     """The job ended other than well. Flower shows this text."""
@@ -134,7 +136,6 @@ def run_attempt(agent: Agent, task_id: str, attempt: int) -> Job | None:
             settle(agent, job, "its record or its log is in other hands")
         else:
             log.info("attempt left to itself", job_id=task_id, attempt=attempt)
-            rest(agent, job)
         return None
     finally:
         agent.running.leave(task_id)
@@ -146,19 +147,11 @@ def claim(agent: Agent, task_id: str, attempt: int) -> Job:
     return agent.stores.jobs.claim(task_id, attempt, node=agent.node, worker=agent.worker, boot=agent.boot)
 
 
-def rest(agent: Agent, job: Job | None) -> None:
-    """Note that the body left in order. Nobody waits for it: a worker that leaves has little time."""
-    try:
-        if job is not None:
-            agent.stores.jobs.rest(job, boot=agent.boot)
-    except StoreUnavailable:
-        log.info("leave not noted: redis is away", job_id=job.task_id if job else "")
-
-
 def _give_up(agent: Agent, job: Job, outcome: Outcome, handle: Handle) -> Job:
     """End a job that takes its workers down, and touch nothing of it that might take this one down too."""
     log.error("job given up", job_id=job.task_id, attempt=job.attempt, why=outcome.evidence)
     agent.running.release(job.task_id)
+    persist(handle, lambda: agent.stores.logs.say(job.task_id, job.attempt, WORDS_OF_GIVING_UP, worker=job.worker))
     persist(handle, lambda: agent.stores.jobs.finish(job, outcome))
     agent.runner.discard(job)
     return job.model_copy(update={"state": State(outcome.state), "outcome": outcome})

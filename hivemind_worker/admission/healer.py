@@ -12,11 +12,11 @@ import structlog
 from hivemind_worker.admission.hinter import Hinter
 from hivemind_worker.admission.recovery import Absences, Watchman, lost_outcome
 from hivemind_worker.admission.running import Running
+from hivemind_worker.admission.suspects import Suspects
 from hivemind_worker.admission.sweep import Sweep, report
 from hivemind_worker.domain.fence import standing
 from hivemind_worker.domain.job import HELD
 from hivemind_worker.domain.node import Reservation
-from hivemind_worker.domain.poison import TRIAL, hints_due
 from hivemind_worker.domain.retry import next_step
 from hivemind_worker.settings import Settings
 from hivemind_worker.store.audit import Audit
@@ -60,6 +60,7 @@ class Healer:
         hinter: Hinter,
         node: str,
         worker: str,
+        boot: str,
         rules: Rules,
         deaf: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
@@ -70,9 +71,7 @@ class Healer:
         self._deaf, self._clock = deaf, clock
         self._absences = Absences()
         self._silences = Watchman(rules.node_lost_after)
-        self._since: dict[tuple[str, int], float] = {}
-        self._proven: set[tuple[str, int]] = set()
-        self._on_trial: str | None = None
+        self._suspects = Suspects(jobs, worker=worker, boot=boot, limit=rules.poison_after, born=clock())
 
     def heal(self) -> None:
         """One round. The one rule of recovery: a row of mine whose job I do not run gets its hint again."""
@@ -81,7 +80,7 @@ class Healer:
         rows = self._ledger.rows(self._node)
         self._adopt(rows)
         self._fence(rows)
-        self._prove()
+        self._suspects.clear(self._running.held(), self._clock())
         self._hint(rows)
         self._take_from_lost_nodes()
         self._sweep.step()
@@ -96,29 +95,11 @@ class Healer:
         book.heard(self._running.take_entered())
         mine = {task_id: row.attempt for task_id, row in rows.items() if row.worker == self._worker}
         overdue = book.overdue(mine, self._running.ids(), now)
-        for task_id in self._one_at_a_time(overdue, mine) if overdue else ():
+        for task_id in self._suspects.due(overdue, mine, now):
             log.info("hint sent again", job_id=task_id, attempt=mine[task_id])
             self._hinter.hint(task_id, mine[task_id])
         if book.unanswered(now):
             self._deaf()
-
-    def _one_at_a_time(self, overdue: list[str], mine: dict[str, int]) -> list[str]:
-        """Those to be taken up again now; a job that may be poison goes alone."""
-        if self._on_trial not in mine or (self._on_trial, mine[self._on_trial]) in self._proven:
-            self._on_trial = None
-        downs, limit = self._jobs.downs(overdue), self._rules.poison_after
-        due = hints_due(overdue, downs, limit, self._on_trial)
-        self._on_trial = next((task_id for task_id in due if downs.get(task_id) == limit - 1), self._on_trial)
-        return due
-
-    def _prove(self) -> None:
-        """Bodies that have lived long enough clear their jobs."""
-        now, held = self._clock(), set(self._running.held().items())
-        self._since = {one: self._since.get(one, now) for one in held}
-        self._proven &= held
-        fresh = {one for one in held - self._proven if now - self._since[one] >= TRIAL}
-        self._jobs.prove(dict(fresh), worker=self._worker)
-        self._proven |= fresh
 
     def _fence(self, rows: dict[str, Reservation]) -> None:
         """Bodies of this worker whose row is another's by now: the record decides, the body is told."""

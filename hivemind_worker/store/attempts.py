@@ -35,8 +35,8 @@ class AttemptSteps:
         keys = self._keys
         reply = self._scripts.run(
             "claim",
-            [keys.job(task_id), keys.reservations(node), keys.events],
-            [task_id, attempt, worker, keys.changes(task_id), boot],
+            [keys.job(task_id), keys.reservations(node), keys.events, keys.boot(boot)],
+            [task_id, attempt, worker, keys.changes(task_id), boot, keys.boot("")],
         )
         if reply is None:
             raise StaleAttempt(f"attempt {attempt} of {task_id} is not this worker's to run")
@@ -103,9 +103,15 @@ class AttemptSteps:
                 with named_faults():
                     raise answer
 
-    def rest(self, job: Job, *, boot: str) -> None:
-        """A body of this boot lets go of its attempt in order, its worker alive."""
-        self._scripts.run("rest", [self._keys.job(job.task_id)], [job.attempt, boot])
+    def rest(self, held: Mapping[str, int], *, boot: str) -> None:
+        """Bodies of this boot let go of these attempts in order, their worker alive."""
+        calls: list[tuple[Words, Words]] = [([self._keys.job(i)], [attempt, boot]) for i, attempt in held.items()]
+        if calls:
+            self._scripts.run_many("rest", calls)
+
+    def hold_back(self, task_id: str, attempt: int, *, worker: str, boot: str) -> bool:
+        """Let a job on its last chance wait while this boot shows that it lives without it; whether it is acquitted."""
+        return bool(self._scripts.run("hold_back", [self._keys.job(task_id)], [attempt, worker, boot]))
 
     def downs(self, task_ids: Sequence[str]) -> dict[str, int]:
         """How many workers each of these has taken down in a row; those with none are left out."""

@@ -101,6 +101,10 @@ class Keys:
         """Hash: task_id → row. What is reserved is the sum of these."""
         return self._key("reservations", node)
 
+    def boot(self, boot: str) -> str:
+        """String with an expiry: when this boot last took a job up (epoch ms)."""
+        return self._key("boot", boot)
+
     @property
     def sweeper(self) -> str:
         """String with an expiry: the worker that sweeps the site's records now."""

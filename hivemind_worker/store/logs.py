@@ -6,6 +6,7 @@ bytes of stdout and of stderr had been read when it was written: a worker that r
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
@@ -72,6 +73,15 @@ class LogStore:
             raise AdoptedAttempt(f"attempt {attempt} of {task_id} was adopted by another worker")
         if verdict != "done":
             raise StaleAttempt(f"attempt {attempt} of {task_id} was fenced off")
+
+    def say(self, task_id: str, attempt: int, words: str, *, worker: str) -> None:
+        """The node's own word at the end of a log. Raises as `append` does."""
+        last = self.last(task_id)
+        ends = (last.stdout_end, last.stderr_end) if last and last.attempt == attempt else (0, 0)
+        number = last.number + 1 if last else 1
+        at = int(time.time() * 1000)
+        data = f"[hivemind] {words}\n".encode()
+        self.append(task_id, [Chunk(number, Stream.NOTICE, data, at, attempt, *ends)], worker=worker)
 
     def trim(self, task_id: str, first_kept: int) -> None:
         """Forget chunks before a number."""

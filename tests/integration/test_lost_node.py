@@ -67,6 +67,7 @@ class Watcher:
             hinter=Hinter(lambda task_id, attempt: None, 2.0),
             node="n2",
             worker="w2",
+            boot="boot of w2",
             rules=Rules(node_lost_after=after, budget=budget, backoff=5.0),
             deaf=lambda: None,
             clock=lambda: self.now,

@@ -6,16 +6,16 @@ import os
 import signal
 from pathlib import Path
 
-from hivemind_worker.admission.recovery import LONGEST_GAP
+from hivemind_worker.admission.suspects import Suspects
 from hivemind_worker.bootstrap import Stores
 from hivemind_worker.domain.job import Job, State
 from hivemind_worker.domain.outcome import Cause, Outcome
 from hivemind_worker.domain.poison import TRIAL
 from hivemind_worker.domain.retry import Step
 from hivemind_worker.settings import Settings
-from tests.integration.test_lost_node import Told, Watcher
+from tests.builders import new_job
 from tests.integration.test_store import admit, admitted
-from tests.integration.test_worker import submit, until_log
+from tests.integration.test_worker import log_text, submit, until_log
 from tests.processes import eventually, until, worker
 
 
@@ -40,8 +40,8 @@ def test_a_body_that_left_in_order_is_no_death(stores: Stores) -> None:
     for boot in ("boot1", "boot2", "boot3"):
         job = claim(stores, boot)
         assert job.downs == 0
-        stores.jobs.rest(job, boot="another")
-        stores.jobs.rest(job, boot=boot)
+        stores.jobs.rest({"t1": job.attempt}, boot="another")
+        stores.jobs.rest({"t1": job.attempt}, boot=boot)
 
 
 def test_a_body_that_lived_on_clears_the_job_and_later_deaths_in_that_state_do_not_count(stores: Stores) -> None:
@@ -74,20 +74,61 @@ def test_an_attempt_that_came_to_its_end_clears_the_job(stores: Stores) -> None:
     assert claim(stores, "boot2", attempt=2).downs == 0
 
 
-def test_bodies_are_proven_after_their_trial_and_not_before(stores: Stores) -> None:
-    watcher = Watcher(stores)
+def test_only_what_was_taken_up_last_is_blamed(stores: Stores) -> None:
     admitted(stores)
-    claim(stores, "boot1", "w1")
-    stores.redis.hset(stores.keys.job("t1"), "worker", "w2")
-    watcher.running.enter("t1", Told())
-    watcher.running.hold("t1", 1)
-    watcher.healer._prove()
-    watcher.now += TRIAL - 1
-    watcher.healer._prove()
+    stores.jobs.create(new_job("t2"))
+    assert admit(stores, "t2") == "ok"
+    claim(stores, "boot1")
+    stores.redis.hincrby(stores.keys.job("t1"), "trial_at", -5000)
+    stores.jobs.claim("t2", 1, node="n1", worker="w1", boot="boot1")
+    assert claim(stores, "boot2").downs == 0
+    assert stores.jobs.claim("t2", 1, node="n1", worker="w1", boot="boot2").downs == 1
+
+
+def suspects(stores: Stores, boot: str, born: float = 0.0) -> Suspects:
+    return Suspects(stores.jobs, worker="w1", boot=boot, limit=3, born=born)
+
+
+def on_its_last_chance(stores: Stores) -> None:
+    admitted(stores)
+    for boot in ("boot1", "boot2", "boot3"):
+        claim(stores, boot)
+    assert stores.jobs.downs(["t1"]) == {"t1": 2}
+
+
+def test_bodies_clear_their_jobs_after_their_trial_and_not_before(stores: Stores) -> None:
+    admitted(stores)
+    claim(stores, "boot1")
+    here = suspects(stores, "boot1")
+    here.clear({"t1": 1}, 1000.0)
+    here.clear({"t1": 1}, 1000.0 + TRIAL - 1)
     assert stores.redis.hget(stores.keys.job("t1"), "trial") == b"boot1"
-    watcher.now += LONGEST_GAP
-    watcher.healer._prove()
+    here.clear({"t1": 1}, 1000.0 + TRIAL)
     assert stores.redis.hget(stores.keys.job("t1"), "trial") is None
+
+
+def test_a_job_on_its_last_chance_waits_until_its_worker_has_lived_without_it(stores: Stores) -> None:
+    on_its_last_chance(stores)
+    here = suspects(stores, "boot4")
+    assert here.due(["t1"], {"t1": 1}, TRIAL - 1) == ()
+    assert here.due(["t1"], {"t1": 1}, TRIAL) == ("t1",)
+    assert claim(stores, "boot4").downs == 3
+
+
+def test_a_worker_that_dies_without_the_job_acquits_it(stores: Stores) -> None:
+    on_its_last_chance(stores)
+    assert suspects(stores, "boot4").due(["t1"], {"t1": 1}, 1.0) == ()
+    assert suspects(stores, "boot5").due(["t1"], {"t1": 1}, 1.0) == ("t1",)
+    assert claim(stores, "boot5").downs == 0
+
+
+def test_a_worker_that_dies_with_the_job_does_not_acquit_it(stores: Stores) -> None:
+    admitted(stores)
+    for boot in ("boot1", "boot2"):
+        claim(stores, boot)
+    stores.redis.hset(stores.keys.job("t1"), "downs", 2)
+    assert suspects(stores, "boot2").due(["t1"], {"t1": 1}, 1.0) == ()
+    assert suspects(stores, "boot3").due(["t1"], {"t1": 1}, 1.0) == ()
 
 
 def test_a_job_that_takes_its_worker_down_three_times_is_given_up_and_leaves_nothing(
@@ -104,10 +145,11 @@ def test_a_job_that_takes_its_worker_down_three_times_is_given_up_and_leaves_not
             os.kill(child.pid, signal.SIGKILL)
             child.wait(10)
     with worker(settings, stores, output):
-        job = until(stores, "poison")
+        job = until(stores, "poison", timeout=90)
         assert job.outcome is not None
         assert (job.state, job.outcome.cause, job.infra_failures) == (State.FAILED, Cause.INTERNAL, 0)
         assert job.outcome.evidence.count("celery@w1 at ") == 3
+        assert b"is given up" in log_text(stores, "poison")
         eventually(lambda: list((settings.state / "workspaces").glob("poison-*")) == [])
         submit(stores, "after", "echo ok")
         assert until(stores, "after").state is State.COMPLETED

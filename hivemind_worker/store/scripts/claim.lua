@@ -2,9 +2,10 @@
 --
 -- The body is on trial until it has been seen to live on (prove.lua) or has left in order (rest.lua). Who finds a trial
 -- of another boot open takes up what a process had in its hands when it died, soon after it took it up. That counts
--- against the job, unless a body has lived long with it in this very state.
--- KEYS  1 job  2 reservations:<node>  3 events
--- ARGV  1 id  2 attempt  3 worker  4 changes channel  5 boot: one life of the worker's process
+-- against the job if it was among the last that this boot took up, within a second; unless a body has lived long with it
+-- in this very state.
+-- KEYS  1 job  2 reservations:<node>  3 events  4 boot
+-- ARGV  1 id  2 attempt  3 worker  4 changes channel  5 boot: one life of the worker's process  6 prefix of the boots
 -- RETURNS the job's fields as HGETALL does, or nil when the attempt is not this worker's to run
 local known = redis.call('HMGET', KEYS[1], 'state', 'attempt', 'worker', 'version')
 if (tonumber(known[4] or '') or 0) > VERSION then return nil end
@@ -18,11 +19,14 @@ elseif known[1] ~= 'preparing' and known[1] ~= 'running' and known[1] ~= 'collec
 end
 local trial = redis.call('HMGET', KEYS[1], 'trial', 'trial_at', 'trial_worker', 'steady', 'downs_seen')
 if trial[1] ~= ARGV[5] then
-  if trial[1] and trial[4] ~= known[1] then
+  local last = trial[1] and tonumber(redis.call('GET', ARGV[6] .. trial[1]) or '') or 0
+  if trial[1] and trial[4] ~= known[1] and tonumber(trial[2]) >= last - 1000 then
     redis.call('HINCRBY', KEYS[1], 'downs', 1)
     local seen = trial[5] and (trial[5] .. '|') or ''
     redis.call('HSET', KEYS[1], 'downs_seen', string.sub(seen .. trial[2] .. ' ' .. trial[3], -1000))
   end
-  redis.call('HSET', KEYS[1], 'trial', ARGV[5], 'trial_at', now_ms(), 'trial_worker', ARGV[3])
+  local now = now_ms()
+  redis.call('HSET', KEYS[1], 'trial', ARGV[5], 'trial_at', now, 'trial_worker', ARGV[3])
+  redis.call('SET', KEYS[4], now, 'PX', 86400000)
 end
 return redis.call('HGETALL', KEYS[1])
