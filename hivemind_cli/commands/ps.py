@@ -77,12 +77,12 @@ def _end(task: dict[str, Any]) -> str:
 
 
 def what(task: dict[str, Any]) -> str:
-    """Why it waits, what is wrong with its record, or what it runs."""
+    """What is wrong with its record, why it waits, or what it runs."""
+    if not readable(task):
+        return str(task["evidence"])
     waiting = task.get("waiting")
     if waiting and waiting.get("reason"):
         return str(waiting["reason"])
-    if not readable(task):
-        return str(task["evidence"])
     image = task["image"].rpartition("/")[2]  # the registry is the same for most, and long; `show` has it all
     words = [image, *task["command"]]
     return " ".join(words) if task["command"] or not task.get("bundle_sha256") else f"{image} (bundle)"

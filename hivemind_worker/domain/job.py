@@ -155,7 +155,7 @@ def view(job: Job, waiting: WaitingInfo | None = None) -> dict[str, Any]:
         "usage": (outcome.usage if outcome else Usage()).model_dump(),
         "artifact": outcome.artifact.model_dump() if outcome and outcome.artifact else None,
         "log": (outcome.log if outcome else LogInfo()).model_dump(),
-        "evidence": "; ".join(filter(None, (outcome.evidence if outcome else "", job.trouble))),
+        "evidence": _evidence(job),
         "timeout_seconds": spec.timeout_seconds,
         "network": spec.network,
         "retries": spec.retries,
@@ -163,6 +163,12 @@ def view(job: Job, waiting: WaitingInfo | None = None) -> dict[str, Any]:
         "attempts": [*(_attempt_view(past) for past in job.past), *_newest_attempt(job)],
         "archived": job.archived.model_dump() if job.archived else None,
     }
+
+
+def _evidence(job: Job) -> str:
+    """How it ended, and what is wrong with its record."""
+    said = job.outcome.evidence if job.outcome else ""
+    return said if job.trouble in said else "; ".join(filter(None, (said, job.trouble)))
 
 
 def _attempt_view(past: PastAttempt) -> dict[str, Any]:

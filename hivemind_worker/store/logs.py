@@ -7,7 +7,7 @@ bytes of stdout and of stderr had been read when it was written: a worker that r
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Any
@@ -68,7 +68,7 @@ class LogStore:
             args += [chunk.number, int(chunk.stream), chunk.data, chunk.at, chunk.stdout_end, chunk.stderr_end]
         # A script is all or nothing: a server that is full refuses all of it, not a chunk in the middle.
         records = [keys.job(task_id), keys.log(task_id), keys.quarantined_chunks, keys.quarantine]
-        verdict = text(self._scripts.run("append", records, args))
+        verdict = text(self._sound(task_id, lambda: self._scripts.run("append", records, args)))
         if verdict == "adopted":
             raise AdoptedAttempt(f"attempt {attempt} of {task_id} was adopted by another worker")
         if verdict != "done":
@@ -85,27 +85,40 @@ class LogStore:
 
     def trim(self, task_id: str, first_kept: int) -> None:
         """Forget chunks before a number."""
-        with named_faults():
-            self._redis.xtrim(self._keys.log(task_id), minid=f"{first_kept}-0", approximate=False)
+        key, first = self._keys.log(task_id), f"{first_kept}-0"
+        self._sound(task_id, lambda: self._redis.xtrim(key, minid=first, approximate=False))
 
     def read(self, task_id: str, first: int, *, count: int = 64) -> list[Chunk]:
         """Chunks from number `first` on. A first result with a larger number means: what lies before is gone.
 
         A chunk that cannot be read is put aside, and the node's word stands in its place.
         """
-        with named_faults():
-            entries = self._redis.xrange(self._keys.log(task_id), min=f"{max(first, 0)}-0", count=count)
+        key, start = self._keys.log(task_id), f"{max(first, 0)}-0"
+        entries = self._sound(task_id, lambda: self._redis.xrange(key, min=start, count=count))
         return [self._readable(task_id, text(i), body) for i, body in entries]
 
     def last(self, task_id: str) -> Chunk | None:
         """The newest chunk, with what had been read by the newest one that can be read."""
-        with named_faults():
-            entries = self._redis.xrevrange(self._keys.log(task_id), count=LOOK_BACK)
+        key = self._keys.log(task_id)
+        entries = self._sound(task_id, lambda: self._redis.xrevrange(key, count=LOOK_BACK))
         chunks = [self._readable(task_id, text(i), body) for i, body in entries]
         if not chunks or chunks[0].attempt:
             return chunks[0] if chunks else None
         readable = next((chunk for chunk in chunks if chunk.attempt), chunks[0])
         return replace(readable, number=chunks[0].number)
+
+    def _sound(self, task_id: str, call: Callable[[], Any]) -> Any:
+        """The call's answer; a log that is no stream is put aside first, and there is none then."""
+        keys = self._keys
+        with named_faults():
+            try:
+                return call()
+            except redis.exceptions.ResponseError as error:
+                if "WRONGTYPE" not in str(error):
+                    raise
+            log = keys.log(task_id)
+            self._scripts.run("set_aside", [log, keys.aside(log), keys.quarantine], ["stream", KEPT])
+            return call()
 
     def _readable(self, task_id: str, entry_id: str, body: dict[bytes, bytes]) -> Chunk:
         try:

@@ -324,6 +324,27 @@ def test_an_entry_that_somebody_added_to_a_log_keeps_nothing_of_what_comes_after
     assert stores.audit.quarantined() == 2
 
 
+@pytest.mark.parametrize("first", ["append", "read", "last", "trim"])
+def test_a_log_that_is_no_stream_is_put_aside_by_whoever_meets_it_and_the_job_goes_on(
+    stores: Stores, client: redis.Redis, first: str
+) -> None:
+    admitted(stores)
+    logs, key = stores.logs, stores.keys.log("t1")
+    line = Chunk(4, Stream.STDOUT, b"four\n", 0, 1)
+    client.set(key, "a string")
+    meet: dict[str, Callable[[], object]] = {
+        "append": lambda: logs.append("t1", [line], worker="w1"),
+        "read": lambda: logs.read("t1", 0),
+        "last": lambda: logs.last("t1"),
+        "trim": lambda: logs.trim("t1", 3),
+    }
+    meet[first]()
+    logs.append("t1", [line], worker="w1")
+    assert [chunk.data for chunk in logs.read("t1", 0)] == [b"four\n"]
+    assert client.get(stores.keys.aside(key)) == b"a string"
+    assert stores.audit.quarantined() == 1
+
+
 def test_a_damaged_chunk_keeps_its_number(stores: Stores, client: redis.Redis) -> None:
     admitted(stores)
     client.xadd(stores.keys.log("t1"), {"d": "half a chu"}, id="1-0")

@@ -7,7 +7,7 @@ from typing import Any
 
 from hivemind_cli.commands.ps import listing
 from hivemind_cli.commands.show import described
-from hivemind_worker.domain.job import Job, State, view
+from hivemind_worker.domain.job import Job, State, WaitingInfo, view
 from hivemind_worker.domain.outcome import Cause, LogInfo, Outcome, Usage
 from hivemind_worker.store.records import shown_of
 from tests.builders import assignment
@@ -48,3 +48,17 @@ def test_a_record_that_cannot_be_read_says_so_after_its_end_too() -> None:
     record = {"version": "2", "state": "failed", "attempt": "1", "spec": "{", "created": "0", "outcome": outcome}
     shown = dict(described(view(shown_of(record, "t1"))))
     assert shown["evidence"].startswith("it exited with 3; the record of t1 is damaged")
+
+
+def test_what_is_wrong_with_a_waiting_record_goes_before_what_it_waits_for() -> None:
+    newer = shown_of({"version": "99", "state": "waiting", "attempt": "0", "created": "0"}, "t1")
+    line = listing([view(newer, WaitingInfo(reason="its place is being looked up", position=1))], NOW)[1]
+    assert "version 99" in line
+    assert "looked up" not in line
+
+
+def test_what_is_wrong_with_a_record_is_said_once() -> None:
+    evidence = "its record was damaged (the record of t1 is damaged: it has no spec) and is kept"
+    outcome = Outcome(cause=Cause.INTERNAL, evidence=evidence).model_dump_json()
+    record = {"version": "2", "state": "failed", "attempt": "1", "created": "0", "outcome": outcome}
+    assert view(shown_of(record, "t1"))["evidence"] == evidence
