@@ -17,6 +17,7 @@ HiveMindError                internal
 ├── EngineUnavailable        engine_away    the container engine does not answer
 └── JobRefused               (its cause)    the job cannot be started; carries the outcome's cause
     ├── BundleRefused        bundle
+    ├── BundleLost           internal
     ├── ImageRefused         image
     ├── EntrypointRefused    entrypoint
     └── DiskExhausted        disk
@@ -149,6 +150,13 @@ class BundleRefused(JobRefused):
 
     code = "bundle"
     cause = Cause.BUNDLE
+
+
+class BundleLost(JobRefused):
+    """The bundle that was accepted is gone or damaged on this node: not the job's doing."""
+
+    code = "bundle_lost"
+    cause = Cause.INTERNAL
 
 
 class ImageRefused(JobRefused):

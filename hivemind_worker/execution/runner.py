@@ -9,7 +9,7 @@ from pathlib import Path
 
 import structlog
 
-from hivemind_worker.domain.errors import BundleRefused, EngineUnavailable, HiveMindError, NotFound
+from hivemind_worker.domain.errors import BundleLost, BundleRefused, EngineUnavailable, HiveMindError, NotFound
 from hivemind_worker.domain.job import Job, State
 from hivemind_worker.domain.outcome import Usage
 from hivemind_worker.execution.bundle import BundleLimits, check_disk, extract_bundle
@@ -144,7 +144,7 @@ class Runner:
         return Prepared(job, workspace, identity, None, container=found.id)
 
     def _unpack(self, job: Job, workspace: Workspace) -> tuple[str, ...]:
-        """Extract the bundle and choose its program. Raises BundleRefused, EntrypointRefused, DiskExhausted."""
+        """Extract the bundle and choose its program. Raises JobRefused."""
         spec, limits = job.assignment, BundleLimits.of(self._settings)
         disk = spec.requests.disk
         packed = workspace.root / "bundle.zip"
@@ -152,7 +152,11 @@ class Runner:
             path = self._bundles.local_copy(spec.bundle_sha256, packed)
             holds = extract_bundle(path, workspace.work, limits, self._uid, self._gid, disk=disk)
         except NotFound:
-            raise BundleRefused(f"the bundle {spec.bundle_sha256} is not in the store any more") from None
+            raise BundleLost(f"the bundle {spec.bundle_sha256} is not on this node; sent again to it, it is") from None
+        except BundleRefused as refusal:
+            if not self._bundles.put_aside_damaged(spec.bundle_sha256):
+                raise
+            raise BundleLost(f"{refusal}; the node's copy is not what was sent, and was put aside: send it") from None
         finally:
             packed.unlink(missing_ok=True)
         check_disk(disk_usage(workspace.work), disk)  # as blocks, small files take more than their bytes

@@ -137,6 +137,19 @@ class BlobStore:
         self._fs.get_file(self._path(sha256), str(target))
         return target
 
+    def put_aside_damaged(self, sha256: str) -> bool:
+        """Rename a blob whose content is not what its name says, so that it can be sent anew; whether it was so."""
+        try:
+            digest = hashlib.sha256()
+            for data in self.chunks(sha256):
+                digest.update(data)
+            if digest.hexdigest() == sha256:
+                return False
+            self._fs.mv(self._path(sha256), f"{self._path(sha256)}.damaged")
+        except (NotFound, FileNotFoundError):
+            return True  # a sibling was quicker
+        return True
+
     def sweep(self, older_than: float, in_use: Callable[[], frozenset[str]]) -> int:
         """Delete local blobs and staged leftovers not touched for so many seconds; how many went.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hivemind_worker.bootstrap import Stores
-from hivemind_worker.domain.errors import BundleRefused, DiskExhausted, EntrypointRefused, ImageRefused
+from hivemind_worker.domain.errors import BundleLost, BundleRefused, DiskExhausted, EntrypointRefused, ImageRefused
 from hivemind_worker.domain.outcome import Cause
 from hivemind_worker.domain.resources import MIB
 from hivemind_worker.execution.handle import Handle, StoppedEarly
@@ -60,6 +60,25 @@ def test_a_bundle_that_is_no_zip_is_refused_and_leaves_nothing(kit: Kit, setting
     with pytest.raises(BundleRefused):
         kit.run(kit.job(bundle_sha256=digest))
     assert kit.leftovers() == []
+
+
+def test_a_bundle_that_was_damaged_on_the_node_is_the_nodes_fault_and_can_be_sent_again(kit: Kit) -> None:
+    job = kit.job(bundle={"main.py": b"print(6 * 7)", "data": bytes(1000)})
+    digest = job.assignment.bundle_sha256
+    kept = kit.stores.bundles.local_copy(digest, Path("unused"))
+    sent = kept.read_bytes()
+    for damage in (sent[:-30], sent.replace(b"6 * 7", b"6 * 8")):
+        kept.write_bytes(damage)
+        with pytest.raises(BundleLost, match="is not what was sent, and was put aside") as lost:
+            kit.run(job)
+        assert lost.value.cause is Cause.INTERNAL
+        assert not kit.stores.bundles.exists(digest)
+    with pytest.raises(BundleLost, match="is not on this node"):
+        kit.run(job)
+    with kit.stores.bundles.writer() as writer:
+        writer.write(sent)
+        assert writer.commit().sha256 == digest
+    assert kit.run(job)[1].exit_code == 0
 
 
 def test_a_bundle_without_an_entry_point_is_refused_and_leaves_nothing(kit: Kit) -> None:
