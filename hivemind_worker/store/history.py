@@ -73,14 +73,15 @@ class History:
         self._within_deadline(lambda: self.database().ping())
 
     def close(self) -> None:
-        """Give the connections back. A read that hangs is left behind."""
+        """Give the connections back; that of a read which hangs once it comes to its end. Returns at once."""
         with self._lock:
             database, self._database = self._database, None
             threads, self._threads = self._threads, None
-        if threads is not None:
-            threads.shutdown(wait=False, cancel_futures=True)
         if database is not None:
             database.close()
+        if threads is not None:
+            threads.shutdown(wait=False, cancel_futures=True)
+            threading.Thread(target=_close_after, args=(threads, database), name="history-close", daemon=True).start()
 
     def _within_deadline(self, call: Callable[[], T]) -> T:
         if monotonic() < self._rest_until:
@@ -95,3 +96,10 @@ class History:
             future.cancel()
             self._rest_until = monotonic() + REST
             raise HistoryUnavailable(f"no answer within {DEADLINE:g} s") from None
+
+
+def _close_after(threads: ThreadPoolExecutor, database: Database | None) -> None:
+    """A connection that was in use when the pool was closed goes back to it, and must be closed then."""
+    threads.shutdown(wait=True)
+    if database is not None:
+        database.close()

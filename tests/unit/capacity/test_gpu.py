@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,9 +19,12 @@ from hivemind_worker.domain.devices import Health, Reading, beyond_share
 from hivemind_worker.domain.node import Gpu
 from hivemind_worker.domain.resources import GIB, MIB
 from tests.gpu_standin import Machine
-from tests.gpu_standin.fixtures import forget_library, library, machine
+from tests.gpu_standin.fixtures import library, machine
 
 __all__ = ["library", "machine"]
+
+
+NO_LIBRARY = "def none(): raise pynvml.NVMLError(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)"
 
 
 @pytest.fixture
@@ -33,15 +38,15 @@ def troubles(reading: Reading) -> dict[str, str]:
     return {gpu.uuid: gpu.trouble for gpu in reading.gpus}
 
 
-def test_without_a_library_there_are_no_devices_and_nothing_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_library_there_are_no_devices_and_nothing_is_wrong() -> None:
+    # A process of its own: a library that another test has loaded stays where the loader finds it.
+    look = (
+        "import sys\nfrom hivemind_worker.capacity.nvml import Nvml\n"
+        "from hivemind_worker.domain.devices import Reading\nsys.exit(Nvml().read() != Reading())"
+    )
     if any(Path(folder, "libnvidia-ml.so.1").exists() for folder in ("/usr/lib/x86_64-linux-gnu", "/usr/lib64")):
-        monkeypatch.setattr(pynvml, "nvmlInit", no_library)  # this machine has one
-    forget_library()
-    assert Nvml().read() == Reading()
-
-
-def no_library() -> None:
-    raise pynvml.NVMLError(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
+        look = f"import pynvml\n{NO_LIBRARY}\npynvml.nvmlInit = none\n{look}"  # this machine has one
+    assert subprocess.run([sys.executable, "-c", look], check=False).returncode == 0
 
 
 def test_a_library_without_its_driver_has_no_devices_and_says_why(machine: Machine, nvml: Nvml) -> None:
