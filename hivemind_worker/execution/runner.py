@@ -152,7 +152,9 @@ class Runner:
             path = self._bundles.local_copy(spec.bundle_sha256, packed)
             holds = extract_bundle(path, workspace.work, limits, self._uid, self._gid, disk=disk)
         except NotFound:
-            raise BundleLost(f"the bundle {spec.bundle_sha256} is not on this node; sent again to it, it is") from None
+            raise BundleLost(
+                f"the bundle {spec.bundle_sha256} is not on this node: it was sent to another, or is gone"
+            ) from None
         except BundleRefused as refusal:
             if not self._bundles.put_aside_damaged(spec.bundle_sha256):
                 raise
