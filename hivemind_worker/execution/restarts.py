@@ -21,8 +21,9 @@ PIDFILES = (Path("/run/docker.pid"), Path("/var/run/docker.pid"))
 CONNECT_TIMEOUT = 2.0
 #: seconds after an engine's start within which it may still be ending the containers that it found
 TIDYING = 30.0
-#: seconds by which an engine that comes up may be late in noting that a container has ended meanwhile
-NOTING = 5.0
+#: seconds after an engine's start within which it may lose the output of a container that ends: it has just taken it
+#: over, or notes late that it ended before
+NOTING = 3.0
 
 
 def engine_started_at(address: Address) -> Moment | None:

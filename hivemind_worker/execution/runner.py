@@ -250,11 +250,11 @@ class Runner:
             looks += 1
             return self._engine.inspect(launched.container)
 
-        if left.code != 0 or launched.found is not None:
+        if left.code != 0 or left.outage or launched.found is not None:
             found = patiently(handle, look, started=True)
-        engine_started = self._engine.started_at() if launched.found is not None else None
-        before = launched.found is not None and not launched.found.running
-        unread = left.unread or (before and ended_unread(found, engine_started))
+        # A body that is frozen, or between two calls, does not see an engine go and come back.
+        engine_started = self._engine.started_at() if found is not None else None
+        unread = left.unread or ended_unread(found, engine_started)
         info = pump.finish(self._settings.log_tail_bytes, unread=unread)
         wall = wall_seconds(found, left.at - started)
         words = _last_words(prepared.workspace.log)

@@ -25,7 +25,7 @@ def found(started: float | None, finished: float | None) -> Found:
         (100.0, 110.0, 50.0, False, False),  # the engine was there all the time
         (100.0, 110.0, 120.0, True, True),  # it ended while there was no engine
         (100.0, 122.0, 120.0, True, True),  # noted by the engine that came up
-        (100.0, 140.0, 120.0, False, True),  # ended by the engine that came up, with its grace
+        (100.0, 124.0, 120.0, False, True),  # ended by the engine that came up, with its grace
         (100.0, 300.0, 120.0, False, False),  # it outlived the restart
         (100.0, 110.0, None, False, False),  # nobody knows when the engine came up
         (None, None, 120.0, False, False),
