@@ -18,8 +18,9 @@ KINDS = {
     "modal, users hardly alike": Kind(blur=3.0),
     "modal, days and nights": Kind(cycle=1.0),
 }
-#: the first seed; the policy's numbers were chosen on others, by another program
-FIRST_SEED = 1001
+#: the first seed. Those from 1001 are spent: the prediction was changed after a look at them. Who tunes on these, too,
+#: moves it on
+FIRST_SEED = 2001
 RATIOS = ("mean_bounded_slowdown", "mean_wait", "max_wait")
 
 

@@ -16,7 +16,7 @@ WHYS = ("turn", "short", "wide", "fill")
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The policy's numbers. Chosen on generated workloads, not on those that the figures are reported for."""
+    """The policy's numbers. docs/adr/0013 says how they were chosen."""
 
     #: a job predicted to run no longer is started before longer ones, seconds
     short: float = 120.0
