@@ -7,6 +7,7 @@ from typing import Any
 
 from celery import Celery, signals
 
+from hivemind_worker.broker import TolerantAMQP
 from hivemind_worker.domain.errors import SettingsError
 from hivemind_worker.log import route_structlog
 from hivemind_worker.settings import Settings, load_settings
@@ -59,7 +60,7 @@ def celery_settings(settings: Settings) -> dict[str, Any]:
     }
 
 
-app = Celery("hivemind_worker")
+app = Celery("hivemind_worker", amqp=TolerantAMQP)
 app.add_defaults(configuration)
 app.steps["worker"].add(AdmissionStep)
 

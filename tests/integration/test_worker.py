@@ -326,6 +326,36 @@ def test_a_plain_clients_bad_job_is_refused_and_leaves_nothing(stores: Stores, s
     plain.close()
 
 
+def test_what_is_no_message_ends_no_worker_and_is_dropped(
+    running_worker: subprocess.Popen[bytes], stores: Stores, settings: Settings, output: Path
+) -> None:
+    """Not JSON, JSON of another kind, and messages that fail only once the consumer looks at them."""
+    info = {"exchange": "", "routing_key": "celery"}
+    task = {"task": "hivemind.run_job", "id": "x"}
+    deep = "[" * 200_000
+    garbage: list[Any] = [
+        b"not a message", b"\xff\xfe", deep, "[]", "7", "{}",
+        {"__type__": "bytes", "__value__": 7},
+        {"properties": {"delivery_tag": "a"}},
+        {"properties": {"delivery_tag": ["a"], "delivery_info": info}},
+        {"properties": {"delivery_tag": "b", "delivery_info": info, "body_encoding": "rot13"}, "body": "hunter2"},
+        {"properties": {"delivery_tag": "c", "delivery_info": info}, "headers": {**task, "timelimit": 7}, "body": "e"},
+        {"properties": {"delivery_tag": "d", "delivery_info": info}, "headers": [], "body": "e"},
+    ]  # fmt: skip
+    stores.redis.rpush("celery", *(one if isinstance(one, str | bytes) else json.dumps(one) for one in garbage))
+    eventually(lambda: stores.redis.llen("celery") == 0 or running_worker.poll() is not None)
+    assert running_worker.poll() is None, output.read_text()[-3000:]
+    plain = Celery("client", broker=settings.celery_broker)
+    good = plain.send_task("hivemind.run_job", [{"image": BUSYBOX, "command": ["true"]}])
+    until_known(stores, good.id)
+    assert until(stores, good.id).state is State.COMPLETED
+    eventually(lambda: stores.redis.hlen("unacked") == 0)
+    assert running_worker.poll() is None
+    assert output.read_text().count("dropped what is no message") == len(garbage) - 1  # Celery sees to one itself
+    assert "hunter2" not in output.read_text()
+    plain.close()
+
+
 def test_a_dead_workers_jobs_are_adopted_by_its_sibling_with_the_same_container(
     settings: Settings, stores: Stores, output: Path
 ) -> None:
