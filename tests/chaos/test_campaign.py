@@ -32,6 +32,20 @@ def campaign(report: Path, *arguments: str) -> tuple[int, dict[str, Any], str]:
     return done.returncode, json.loads(report.with_suffix(".json").read_text()), report.read_text()
 
 
+#: fewer than a quiet machine brings about: a busy one must not fail for being slow
+JOBS, KILLS, POINTS = 40, 10, 8
+
+
+@pytest.mark.timeout(1200)
+def test_three_minutes_of_faults_break_no_promise(tmp_path: Path) -> None:
+    code, figures, text = campaign(tmp_path / "report.md", "--minutes", "3", "--seed", "7")
+    assert figures["violations"] == [], text
+    assert code == 0
+    assert figures["jobs"] >= JOBS
+    assert figures["kills_total"] >= KILLS
+    assert sum(1 for fired in figures["points"].values() if fired) >= POINTS
+
+
 @pytest.mark.timeout(600)
 def test_harm_that_is_done_to_the_stack_is_found(tmp_path: Path) -> None:
     code, figures, text = campaign(
