@@ -19,7 +19,7 @@ from tests.chaos.master import Master
 from tests.chaos.nemesis import Nemesis
 from tests.chaos.planting import Planter
 from tests.chaos.report import write_report
-from tests.chaos.stack import BRIDGE, REDIS, Stack, Terms
+from tests.chaos.stack import BRIDGE, REDIS, Stack, Terms, log_ends
 
 #: seconds between two lines of progress
 TELL = 15.0
@@ -66,9 +66,14 @@ def main() -> int:
 def run(stack: Stack, given: argparse.Namespace) -> None:
     """From the start to rest."""
     journal, caps = stack.journal, stack.caps
-    tell(f"seed {given.seed}, {given.minutes:g} min, on_partition={stack.terms.on_partition}: the stack comes up")
     nemesis = Nemesis(stack, given.seed)
-    stack.up()
+    tell(f"seed {given.seed}, {given.minutes:g} min, on_partition={stack.terms.on_partition}: the stack comes up")
+    try:
+        stack.up()
+    except AssertionError:
+        for name, lines in log_ends(stack.logs, 5):
+            tell(f"the stack does not come up; the end of {name}:\n  " + "\n  ".join(lines))
+        raise
     journal.note(
         "campaign", seed=given.seed, minutes=given.minutes, on_partition=stack.terms.on_partition,
         node_lost_after=stack.terms.node_lost_after, nodes=sorted(stack.nodes),

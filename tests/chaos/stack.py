@@ -46,7 +46,7 @@ class NodeCaps:
 class Terms:
     """How the product is set for a campaign; the rest of its settings are its defaults."""
 
-    node_lost_after: float = 15.0
+    node_lost_after: float = 20.0
     #: the nemesis takes workers down all the time: no job is to be blamed for that
     poison_after: int = 100
     on_partition: str = "keep"
