@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from hivemind_worker.admission.outlook import Outlook, Outlooks
+from hivemind_worker.admission.outlook import FRONT, Outlook, Outlooks
 from hivemind_worker.admission.rules import Passed, Rules
+from hivemind_worker.admission.summary import LineSummary, summary_of
 from hivemind_worker.domain.job import Job, State, WaitingInfo, view
 from hivemind_worker.domain.line import Promise
 from hivemind_worker.domain.node import Node, NodeState, node_view
@@ -35,6 +36,11 @@ class Explainer:
             view(job, waiting_info(job, places.get(job.task_id), outlook)) if job.state is State.WAITING else view(job)
             for job in jobs
         ]
+
+    def line(self) -> LineSummary:
+        """Why the line waits, in numbers. It looks at the line's front alone, however many wait."""
+        front = [candidate.task_id for candidate in self._ledger.front(FRONT).candidates]
+        return summary_of(front, self._jobs.counts()["waiting"], self._outlooks.of(front))
 
     def nodes(self, name: str = "") -> list[dict[str, Any]]:
         """Nodes in the contract's shape. Raises NotFound for a name that no node has."""

@@ -57,6 +57,7 @@ class Metrics(Collector):
         try:
             families = [
                 *self._job_families(),
+                *self._line_families(),
                 *self._outcome_families(),
                 *self._node_families(),
                 *self._outboxes.families(),
@@ -76,6 +77,22 @@ class Metrics(Collector):
         waiting = GaugeMetricFamily("hivemind_jobs_waiting", "Jobs in the waiting line.", value=counts["waiting"])
         kept = GaugeMetricFamily("hivemind_jobs_kept", "Jobs on record, ended ones included.", value=counts["known"])
         return [jobs, waiting, kept]
+
+    def _line_families(self) -> list[Metric]:
+        """Bounded: labels are few and fixed, and the line's front alone is looked at."""
+        line = self._explainer.line()
+        jobs = GaugeMetricFamily("hivemind_waiting_jobs", "Waiting jobs, by why they wait.", labels=["reason"])
+        for reason, count in line.reasons.items():
+            jobs.add_metric([reason], count)
+        eta = GaugeMetricFamily(
+            "hivemind_waiting_eta_seconds",
+            "Until the first of the line, and whoever waits longest, probably starts. Absent: nobody can say.",
+            labels=["of"],
+        )
+        for of, seconds in (("head", line.first_eta), ("max", line.longest_eta)):
+            if seconds is not None:
+                eta.add_metric([of], seconds)
+        return [jobs, eta]
 
     def _outcome_families(self) -> list[Metric]:
         tally = self._tally

@@ -11,6 +11,8 @@ import pytest
 from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 
+from hivemind_worker.admission.outlook import FRONT
+from hivemind_worker.admission.summary import REASONS
 from hivemind_worker.bootstrap import Stores
 from hivemind_worker.domain.node import Gpu
 from hivemind_worker.domain.outcome import Cause
@@ -266,6 +268,29 @@ def test_metrics_come_from_the_stores_and_count_each_end_once(api: httpx.Client,
         assert found["hivemind_node_reserved[('node', 'n1'), ('resource', 'cpu')]"] == 1.0
         assert found["hivemind_node_allocatable[('node', 'n1'), ('resource', 'cpu')]"] == 4.0
         assert found["hivemind_node_state[('node', 'n1'), ('state', 'up')]"] == 1
+
+
+def test_metrics_count_why_jobs_wait_and_say_until_when(api: httpx.Client, site: Site) -> None:
+    site.announce(millicores=4000)
+    site.start("runs", requests=request(cpu=3.0))
+    site.submit("head", requests=request(cpu=4.0))
+    site.submit("full", requests=request(cpu=2.0))
+    site.submit("nowhere", requests=request(cpu=64.0))
+    found = samples(api)
+    reasons = {reason: found[f"hivemind_waiting_jobs[('reason', '{reason}')]"] for reason in REASONS}
+    assert {reason for reason, count in reasons.items() if count} == {"head", "full", "nowhere"}
+    assert sum(reasons.values()) == found["hivemind_jobs_waiting"] == 3
+    etas = [found[f"hivemind_waiting_eta_seconds[('of', '{of}')]"] for of in ("head", "max")]
+    assert 0 <= etas[0] <= etas[1]
+
+
+def test_metrics_of_a_long_line_look_at_its_front_alone(api: httpx.Client, site: Site) -> None:
+    for number in range(FRONT + 7):
+        site.submit(f"j{number}")
+    found = samples(api)
+    assert found["hivemind_waiting_jobs[('reason', 'closed')]"] == FRONT
+    assert found["hivemind_waiting_jobs[('reason', 'unseen')]"] == 7
+    assert not any(name.startswith("hivemind_waiting_eta_seconds") for name in found)
 
 
 def test_recent_changes_are_listed_newest_first(api: httpx.Client, site: Site) -> None:
