@@ -53,6 +53,7 @@ def candidate(
     owner: str = "",
     timeout: float = 600.0,
     predicted: float | None = None,
+    home: str = "",
     **given: Any,
 ) -> Candidate:
-    return Candidate(task_id, request(**given).shape, rank, 1, created, timeout, owner, predicted)
+    return Candidate(task_id, request(**given).shape, rank, 1, created, timeout, owner, predicted, home=home)

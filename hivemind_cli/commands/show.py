@@ -49,6 +49,8 @@ def described(task: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "owner", clean(task["owner"])
     if task["node"]:
         yield "node", f"{task['node']} ({task['worker']})" if task["worker"] else task["node"]
+    elif task.get("home"):
+        yield "node", f"{task['home']} (no other may run it: it holds its bundle or secrets)"
     yield from _times(task)
     ended = task["state"] in ENDED  # what it used and printed is counted at its end
     if usage and ended:

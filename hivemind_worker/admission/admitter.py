@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import structlog
 
-from hivemind_worker.admission.devices import free_on
+from hivemind_worker.admission.devices import free_by_node
 from hivemind_worker.admission.policy import plan
 from hivemind_worker.admission.rules import Place, Plan, Rules
 from hivemind_worker.domain.job import iso
 from hivemind_worker.domain.limits import OwnersRunning
 from hivemind_worker.domain.line import Claim, Promise, Window
-from hivemind_worker.domain.node import Node, NodeState, Reservation
+from hivemind_worker.domain.node import Node, Reservation
 from hivemind_worker.killpoints import reach
 from hivemind_worker.store.ledger import Ledger
 
@@ -59,7 +59,7 @@ class Admitter:
         return self._carry_out(made, mine, promise) or (bool(mine) and not window.whole)
 
     def _look(self, places: Sequence[Place], promise: Promise | None) -> Window:
-        free = [free_on(place.node, place.rows.values())[0] for place in places if place.node.state is NodeState.UP]
+        free = free_by_node(places)
         return self._ledger.window(free, *([promise.task_id] if promise else []))
 
     def _carry_out(self, made: Plan, mine: Sequence[Claim], promise: Promise | None) -> bool:
@@ -80,7 +80,7 @@ class Admitter:
             if answer == "ok":
                 reach("reserved", claim.task_id)
                 self._hint(claim.task_id, claim.row.attempt)
-        stale = any(answer not in ("ok", "owner") for answer in answers)
+        stale = any(answer not in ("ok", "owner", "elsewhere") for answer in answers)
         if stale:
             self._nodes = ()
         return stale and "closed" not in answers

@@ -7,10 +7,11 @@ whole jobs to the smallest devices, so that large and empty ones stay for who ne
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from hivemind_worker.domain.node import Gpu, Node, Reservation, total
+from hivemind_worker.admission.rules import Place
+from hivemind_worker.domain.node import Gpu, Node, NodeState, Reservation, total
 from hivemind_worker.domain.resources import Amount, Request
 
 
@@ -118,3 +119,12 @@ def free_on(node: Node, rows: Iterable[Reservation]) -> tuple[Amount, Devices]:
     devices = Devices.of(node.gpus, held, node.allocatable.gpus)
     free = (node.allocatable - total(held)).floor()
     return free.model_copy(update={"gpus": devices.unused}), devices
+
+
+def free_by_node(places: Sequence[Place]) -> dict[str, Amount]:
+    """What is free on each node that takes jobs, by its name."""
+    return {
+        place.node.node: free_on(place.node, place.rows.values())[0]
+        for place in places
+        if place.node.state is NodeState.UP
+    }

@@ -51,7 +51,8 @@ class Explainer:
 
 def waiting_info(job: Job, position: int | None, outlook: Outlook) -> WaitingInfo:
     """The reason in one sentence, the place, and the seconds until it will probably start. Pure."""
-    reason = _nobody_takes(outlook.nodes) or _reason(job, position, outlook)
+    closed = _home_closed(job, outlook.nodes) if job.assignment.home else _nobody_takes(outlook.nodes)
+    reason = closed or _reason(job, position, outlook)
     return WaitingInfo(reason=reason, position=position, eta_seconds=outlook.eta_seconds(job.task_id, position))
 
 
@@ -68,6 +69,24 @@ def _nobody_takes(nodes: Sequence[Node]) -> str:
     return ""
 
 
+def _home_closed(job: Job, nodes: Sequence[Node]) -> str:
+    """Why the one node that may run it takes nothing; '' when it does."""
+    home = job.assignment.home
+    node = next((node for node in nodes if node.node == home), None)
+    if node is None:
+        state = "has not announced itself to this site"
+    elif node.state is not NodeState.UP:
+        state = f"is {node.state.value}"
+    else:
+        state = f"takes nothing now: {node.trouble}" if node.trouble else ""
+    return f"its {_kept(job)} on node {home}, which {state}" if state else ""
+
+
+def _kept(job: Job) -> str:
+    """What ties it to its home: 'bundle is', 'secrets are'. Secrets beside a bundle go without saying."""
+    return "bundle is" if job.assignment.bundle_sha256 else "secrets are"
+
+
 def _reason(job: Job, position: int | None, outlook: Outlook) -> str:
     if job.task_id in outlook.starting:
         return "fits; about to start" if position in (None, 1) else "fits; others are before it in the line"
@@ -79,12 +98,12 @@ def _reason(job: Job, position: int | None, outlook: Outlook) -> str:
     if passed.kind == "owner":
         return outlook.owners.reason(job.assignment.owner)
     if passed.kind == "nowhere":
-        return f"needs {listed(passed.lacking)} more than {passed.node} has, even empty"
+        return f"needs {listed(passed.lacking)} more than {passed.node} has, even empty{_tie(job)}"
     return _behind(passed, job, outlook.promise, outlook.now)
 
 
 def _behind(passed: Passed, job: Job, promise: Promise | None, now: int) -> str:
-    needs = needing(passed.lacking)
+    needs = needing(passed.lacking, job.assignment.home) + (_tie(job) if passed.lacking else "")
     if promise is None:
         return needs or "fits; others are before it in the line"
     until = f"{promise.node} by {moment(promise.at, now)}"
@@ -95,9 +114,14 @@ def _behind(passed: Passed, job: Job, promise: Promise | None, now: int) -> str:
     return f"fits, but would delay {promise.task_id}, which starts on {until}"
 
 
-def needing(lacking: Mapping[str, int]) -> str:
-    """'needs 1.5 cores more than is free now'; '' where nothing is missing."""
-    return f"needs {listed(lacking)} more than is free now" if lacking else ""
+def _tie(job: Job) -> str:
+    return f", where its {_kept(job)}" if job.assignment.home else ""
+
+
+def needing(lacking: Mapping[str, int], node: str = "") -> str:
+    """'needs 1.5 cores more than is free now', or 'is free now on' the one node; '' where nothing is missing."""
+    where = f" on {node}" if node else ""
+    return f"needs {listed(lacking)} more than is free now{where}" if lacking else ""
 
 
 def listed(lacking: Mapping[str, int]) -> str:

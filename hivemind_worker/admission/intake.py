@@ -48,6 +48,9 @@ class Intake:
         shadowed = sorted(set(checked) & set(assignment.env))
         if shadowed:
             raise InvalidField("secrets", f"{shadowed[0]} is given in env as well; give it once")
+        if assignment.bundle_sha256 or checked:
+            # Both lie in this node's own directory, or are sealed with a key that does.
+            assignment = assignment.model_copy(update={"home": self._settings.node_id})
         return NewJob(assignment, checked, asked)
 
     def accept(self, new: NewJob) -> tuple[Created, State]:
@@ -76,7 +79,10 @@ class Intake:
         bundle = new.assignment.bundle_sha256
         if bundle and not self._bundles.exists(bundle):
             return InvalidField("bundle_sha256", "no such bundle was uploaded to this node; upload it first")
-        return never_fits(new.assignment.requests, nodes)
+        home = new.assignment.home
+        if home:
+            nodes = [node for node in nodes if node.node == home]
+        return never_fits(new.assignment.requests, nodes, home)
 
 
 def given(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -110,8 +116,11 @@ def with_defaults(fields: Mapping[str, Any], settings: Settings) -> dict[str, An
     }
 
 
-def never_fits(request: Request, nodes: Sequence[Node]) -> NeverFits | None:
-    """Why no known node could ever hold the request; None when one could, or when no node is known yet. Pure."""
+def never_fits(request: Request, nodes: Sequence[Node], home: str = "") -> NeverFits | None:
+    """Why none of the nodes could ever hold the request; None when one could, or when none is known yet. Pure.
+
+    `home`: the one node that these are, because the job's bundle or secrets lie there.
+    """
     if not nodes:
         return None
     wanted = Amount.of(request).model_copy(update={"gpus": 0})
@@ -121,12 +130,13 @@ def never_fits(request: Request, nodes: Sequence[Node]) -> NeverFits | None:
     best = min(missing, key=len)
     if not best or (request.gpus and not any(devices_possible(request, node) for node in nodes)):
         return NeverFits(_no_devices(request, nodes))
+    who = f"node {home}, where its bundle or secrets are," if home else "a node"
     name, _ = max(best.items(), key=lambda item: _relative(item, wanted))
     most = max(getattr(node.allocatable, name) for node in nodes)
     asked = getattr(wanted, name)
     field = "cpu" if name in ("millicores", "spare") else name
     return NeverFits(
-        f"requests.{field}: asked for {describe(name, asked)}, but the most a node can allocate is "
+        f"requests.{field}: asked for {describe(name, asked)}, but the most {who} can allocate is "
         f"{describe(name, most)}; ask for less or raise the node's cap"
     )
 

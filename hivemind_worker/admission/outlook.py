@@ -7,13 +7,13 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from hivemind_worker.admission.devices import free_on
+from hivemind_worker.admission.devices import free_by_node
 from hivemind_worker.admission.forecast import forecast
 from hivemind_worker.admission.policy import plan
 from hivemind_worker.admission.rules import Passed, Place, Rules
 from hivemind_worker.domain.limits import OwnersRunning
 from hivemind_worker.domain.line import Candidate, Promise
-from hivemind_worker.domain.node import Node, NodeState
+from hivemind_worker.domain.node import Node
 from hivemind_worker.store.ledger import Ledger
 
 #: jobs of the line's front that are played forward, and plans made for it: some tens of milliseconds
@@ -91,7 +91,7 @@ class Outlooks:
             self._ledger.max_running_per_owner, (row for rows in held.values() for row in rows.values())
         )
         promise = self._ledger.promise()
-        free = [free_on(place.node, place.rows.values())[0] for place in places if place.node.state is NodeState.UP]
+        free = free_by_node(places)
         window = self._ledger.window(free, *wanted, *([promise.task_id] if promise else []))
         now = self._ledger.now_ms()
         found = outlook_of(window.candidates, places, now, self._rules, promise, owners)

@@ -69,6 +69,7 @@ class _Planning:
     ) -> None:
         self._line, self._worker, self._now, self._rules, self._owners = line, worker, now, rules, owners
         self._spaces = [Space(place.node, place.rows, now) for place in places]
+        self._homes = {space.name: [space] for space in self._spaces}
         self._started: set[str] = set()
         self._covered: dict[str, bool] = {}
         self._able: dict[str, bool] = {}
@@ -87,7 +88,7 @@ class _Planning:
             self.promise = None
             return
         fair, promised = bool(self._rules.weights), head.task_id
-        fitting = [each for each in self._line if self._covers(each.shape)]
+        fitting = [each for each in self._line if self._covers(each)]
         if fitting:
             self._reserve(head, with_slack=True)
         if fair:
@@ -96,13 +97,13 @@ class _Planning:
         elif fitting:
             self._start_all(self._short(fitting, head), "short", head)
             self._start_all(self._wide(fitting, head), "wide", head)
-        while head is not None and self._covers(head.shape):
+        while head is not None and self._covers(head):
             self._start(head, "turn")
             head = self._find_head()
         if head is None:
             self.promise = None
             return
-        fitting = [each for each in fitting if each.task_id not in self._started and self._covers(each.shape)]
+        fitting = [each for each in fitting if each.task_id not in self._started and self._covers(each)]
         if not fitting and self.promise is not None and self.promise.task_id == head.task_id and self._holds():
             return
         self._reserve(head, with_slack=True)
@@ -133,18 +134,22 @@ class _Planning:
         return first
 
     def _may_ever(self, candidate: Candidate) -> bool:
-        able = self._able.get(candidate.shape)
+        able = self._able.get(candidate.need)
         if able is None:
             need = need_of(candidate.shape)
-            able = self._able[candidate.shape] = any(space.could_hold(need) for space in self._spaces)
+            able = self._able[candidate.need] = any(space.could_hold(need) for space in self._spaces_for(candidate))
         return able and not self._owners.full(candidate.owner)
 
-    def _covers(self, shape: str) -> bool:
+    def _spaces_for(self, candidate: Candidate) -> Sequence[Space]:
+        """The open nodes that may hold it: its home alone, if it has one."""
+        return self._homes.get(candidate.home, ()) if candidate.home else self._spaces
+
+    def _covers(self, candidate: Candidate) -> bool:
         """Whether some node has room now. What did not fit once does not fit later in the same plan."""
-        if self._covered.get(shape) is False:
+        if self._covered.get(candidate.need) is False:
             return False
-        need = need_of(shape)
-        covered = self._covered[shape] = any(space.covers(need) for space in self._spaces)
+        need = need_of(candidate.shape)
+        covered = self._covered[candidate.need] = any(space.covers(need) for space in self._spaces_for(candidate))
         return covered
 
     def _short(self, fitting: Iterable[Candidate], head: Candidate) -> list[Candidate]:
@@ -162,15 +167,18 @@ class _Planning:
         wide: dict[str, bool] = {}
         chosen = []
         for each in fitting:
-            if each.shape not in wide:
-                wide[each.shape] = self._takes_a_node(need_of(each.shape))
+            if each.need not in wide:
+                wide[each.need] = self._takes_a_node(each)
             urgent = each.created - each.rank >= head.created - head.rank
-            if wide[each.shape] and urgent and self._now - each.created >= least:
+            if wide[each.need] and urgent and self._now - each.created >= least:
                 chosen.append(each)
         return chosen
 
-    def _takes_a_node(self, need: Need) -> bool:
-        return any(space.share(need) >= self._rules.wide and space.covers(need) for space in self._spaces)
+    def _takes_a_node(self, candidate: Candidate) -> bool:
+        need = need_of(candidate.shape)
+        return any(
+            space.share(need) >= self._rules.wide and space.covers(need) for space in self._spaces_for(candidate)
+        )
 
     def _by_merit(self, fitting: Sequence[Candidate], head: Candidate) -> list[Candidate]:
         """Who came before the head, in order; then by time waited × √(size × expected run time)."""
@@ -179,10 +187,10 @@ class _Planning:
         return before + sorted(after, key=self._merit, reverse=True)
 
     def _merit(self, candidate: Candidate) -> float:
-        size = self._sizes.get(candidate.shape)
+        size = self._sizes.get(candidate.need)
         if size is None:
             need = need_of(candidate.shape)
-            size = self._sizes[candidate.shape] = max(space.share(need) for space in self._spaces)
+            size = self._sizes[candidate.need] = max(space.share(need) for space in self._spaces_for(candidate))
         waited = max(0.0, (self._now - candidate.rank) / 1000) + self._rules.patience
         return waited * sqrt(size * candidate.expected)
 
@@ -192,7 +200,7 @@ class _Planning:
         """Keep room for the head until it was promised to start, or, without slack, until it could start."""
         need = need_of(head.shape)
         known = self.promise if self.promise is not None and self.promise.task_id == head.task_id else None
-        found = [(at, space) for space in self._spaces if (at := space.earliest(need)) is not None]
+        found = [(at, space) for space in self._spaces_for(head) if (at := space.earliest(need)) is not None]
         at, space = min(found, key=lambda each: (each[0], known is None or each[1].name != known.node, each[1].name))
         if known is None or known.at < at:
             self.broken = known
@@ -217,15 +225,15 @@ class _Planning:
 
     def _start(self, candidate: Candidate, why: str) -> None:
         """Start it where it leaves the largest holes whole; does nothing where it would cost the head its room."""
-        if self._covered.get(candidate.shape) is False or self._owners.full(candidate.owner):
+        if self._covered.get(candidate.need) is False or self._owners.full(candidate.owner):
             return
         need, until = need_of(candidate.shape), self._now + int(candidate.timeout_seconds * 1000)
         if why == "turn":
             for space in self._spaces:
                 space.let_go()
-        fitting = [space for space in self._spaces if space.covers(need)]
+        fitting = [space for space in self._spaces_for(candidate) if space.covers(need)]
         if not fitting:
-            self._covered[candidate.shape] = False
+            self._covered[candidate.need] = False
             return
         sparing = [space for space in fitting if space.spares(need, until)]
         if not sparing:
@@ -260,20 +268,21 @@ class _Planning:
             return Passed("closed")
         if self._owners.full(candidate.owner):
             return Passed("owner")
-        shape = candidate.shape
-        if shape not in full:
-            need = need_of(shape)
+        spaces = self._spaces_for(candidate)
+        if not spaces:
+            return Passed("home", candidate.home)
+        alike = candidate.need
+        if alike not in full:
+            need = need_of(candidate.shape)
             if self._may_ever(candidate):
-                lacking, name = _least(
-                    (space.lacks(need), space.name) for space in self._spaces if space.could_hold(need)
-                )
-                full[shape] = Passed("full" if lacking else "behind", name, lacking)
+                lacking, name = _least((space.lacks(need), space.name) for space in spaces if space.could_hold(need))
+                full[alike] = Passed("full" if lacking else "behind", name, lacking)
             else:
-                lacking, name = _least((space.lacks_empty(need), space.name) for space in self._spaces)
-                full[shape] = Passed("nowhere", name, lacking)
+                lacking, name = _least((space.lacks_empty(need), space.name) for space in spaces)
+                full[alike] = Passed("nowhere", name, lacking)
         if self.promise is not None and candidate.task_id == self.promise.task_id:
-            return Passed("head", self.promise.node, full[shape].lacking)
-        return full[shape]
+            return Passed("head", self.promise.node, full[alike].lacking)
+        return full[alike]
 
 
 def _least(missing: Iterable[tuple[dict[str, int], str]]) -> tuple[dict[str, int], str]:

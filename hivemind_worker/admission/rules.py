@@ -42,12 +42,13 @@ class Place:
 class Passed:
     """Why a job was passed over.
 
-    closed: no node takes work · nowhere: no open node could ever hold it, `lacking` even where it is empty ·
-    owner: its owner runs as many as may · full: too little is free, `lacking` on `node`, the one that comes closest ·
-    behind: it fits, but would push the head's reservation back · head: it is the head and waits for its reservation.
+    closed: no node takes work · home: the only node that may hold it takes none · nowhere: no open node could ever hold
+    it, `lacking` even where it is empty · owner: its owner runs as many as may · full: too little is free, `lacking` on
+    `node`, the one that comes closest · behind: it fits, but would push the head's reservation back · head: it is the
+    head and waits for its reservation.
     """
 
-    kind: Literal["closed", "nowhere", "owner", "full", "behind", "head"]
+    kind: Literal["closed", "home", "nowhere", "owner", "full", "behind", "head"]
     node: str = ""
     lacking: Mapping[str, int] = field(default_factory=dict)
 

@@ -61,6 +61,9 @@ class Assignment(BaseModel):
     network: Network = "none"
     retries: Annotated[int, Field(ge=0, le=100)] = 0
     owner: str = ""
+    #: the node that took it in, where its bundle or sealed secrets lie, and the only one that may run it; '': any.
+    #: Filled in by intake, never asked for
+    home: str = ""
 
     @property
     def kind(self) -> str:
@@ -71,7 +74,8 @@ class Assignment(BaseModel):
     @property
     def line(self) -> str:
         """The name of its waiting line: jobs that admission cannot tell apart but by rank stand in one."""
-        return f"{self.requests.shape}/{self.kind}-{math.ceil(self.timeout_seconds)}"
+        line = f"{self.requests.shape}/{self.kind}-{math.ceil(self.timeout_seconds)}"
+        return f"{line}@{self.home}" if self.home else line
 
     @field_validator("task_id")
     @classmethod
@@ -116,6 +120,8 @@ class Assignment(BaseModel):
     @classmethod
     def parse(cls, fields: Mapping[str, Any]) -> Self:
         """Build one from untrusted fields. Raises InvalidField for the first that is wrong."""
+        if "home" in fields:
+            raise InvalidField("home", "there is no such field")
         try:
             assignment = cls.model_validate(dict(fields))
         except ValidationError as error:

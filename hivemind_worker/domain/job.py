@@ -145,6 +145,7 @@ def view(job: Job, waiting: WaitingInfo | None = None) -> dict[str, Any]:
         "attempt": job.attempt,
         "owner": spec.owner,
         "node": job.node or None,
+        "home": spec.home or None,
         "worker": job.worker or None,
         "image": spec.image,
         "command": list(spec.command),

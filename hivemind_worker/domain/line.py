@@ -35,6 +35,13 @@ class Candidate:
     predicted: float | None = None
     #: the line it stands in (Assignment.line); '' where there are none
     line: str = ""
+    #: the only node that may hold it (Assignment.home); '' where any may
+    home: str = ""
+
+    @property
+    def need(self) -> str:
+        """What decides where it may go: jobs with the same one are alike to a plan's spaces."""
+        return f"{self.shape}@{self.home}" if self.home else self.shape
 
     @property
     def expected(self) -> float:

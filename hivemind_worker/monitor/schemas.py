@@ -71,6 +71,7 @@ class Task(Schema):
     attempt: int
     owner: str
     node: str | None
+    home: str | None
     worker: str | None
     image: str
     command: list[str]

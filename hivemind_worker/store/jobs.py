@@ -97,7 +97,7 @@ class JobStore(AttemptSteps):
                 spec.task_id, spec.model_dump_json(), self._digest(new), shape,
                 int(spec.priority * self._ageing_ms), self._sealer.seal(new.secrets), self._max_waiting,
                 keys.changes(spec.task_id), keys.wake, spec.timeout_seconds,
-                spec.owner, _or_nothing(limits.waiting), _or_nothing(limits.rate), limits.burst,
+                spec.owner, _or_nothing(limits.waiting), _or_nothing(limits.rate), limits.burst, spec.home,
             ],
         )  # fmt: skip
 

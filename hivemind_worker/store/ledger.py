@@ -207,19 +207,19 @@ class Ledger:
         """Replace the head's reservation; False when another plan was quicker, whose word then stands."""
         return bool(self._scripts.run("promise", [self._keys.promise], [_as_json(known), _as_json(made)]))
 
-    def window(self, free: Sequence[Amount], *also: str) -> Window:
+    def window(self, free: Mapping[str, Amount], *also: str) -> Window:
         """The part of the waiting line that a plan looks at, given what is free on each open node; and `also`."""
         return self._window(WINDOW_LINES, WINDOW_JOBS, free, also)
 
     def front(self, most: int) -> Window:
         """The first jobs of the whole line."""
-        return self._window(0, most, (), ())
+        return self._window(0, most, {}, ())
 
-    def _window(self, lines: int, jobs: int, free: Sequence[Amount], also: Sequence[str]) -> Window:
+    def _window(self, lines: int, jobs: int, free: Mapping[str, Amount], also: Sequence[str]) -> Window:
         keys = self._keys
         args: list[str | int] = [keys.job(""), keys.waiting(""), lines, jobs, len(also), *also]
-        for each in free:
-            args += [each.millicores, each.memory, each.gpus, each.disk, each.pids, each.slots, each.spare]
+        for name, each in free.items():
+            args += [name, each.millicores, each.memory, each.gpus, each.disk, each.pids, each.slots, each.spare]
         whole, *found = self._scripts.run("window", [keys.waiting_all, keys.shapes, keys.runs], args)
         made = (_candidate(found[at : at + WINDOW_FIELDS]) for at in range(0, len(found), WINDOW_FIELDS))
         line = sorted(filter(None, made), key=lambda candidate: (candidate.rank, candidate.task_id))
@@ -259,7 +259,7 @@ class Ledger:
             self._redis.publish(self._keys.wake, "poke")
 
     def reserve(self, node: str, worker: str, claims: Sequence[Claim]) -> list[str]:
-        """Admit a batch; per claim 'ok', 'gone', 'full', 'owner' or 'closed'. The sum never exceeds the allocatable."""
+        """Admit a batch, the sum never above the allocatable; per claim ok, gone, full, owner, elsewhere or closed."""
         if not claims:
             return []
         keys = self._keys
@@ -299,6 +299,7 @@ def _candidate(found: Sequence[bytes]) -> Candidate | None:
             owner=owner,
             predicted=predict(_seconds(same_size), _seconds(any_size)),
             line=line,
+            home=line.partition("@")[2],
         )
     except ValueError:
         return None

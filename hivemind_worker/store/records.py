@@ -18,7 +18,7 @@ from hivemind_worker.domain.outcome import Outcome
 from hivemind_worker.domain.resources import MIN_MEMORY, Request
 
 #: what this release writes; scripts/_lib.lua says the same
-VERSION = 2
+VERSION = 3
 PAST = "past:"
 #: what `job_of` raises
 UNREADABLE = (RecordTooNew, RecordCorrupt)
@@ -30,8 +30,13 @@ def _from_1(record: dict[str, str]) -> dict[str, str]:
     return record | {"shape": spec.line, "version": "2"}
 
 
+def _from_2(record: dict[str, str]) -> dict[str, str]:
+    """The record did not name its home: nobody knows who holds its bundle, any node may try."""
+    return record | {"home": "", "version": "3"}
+
+
 #: version → what makes the next one of it
-MIGRATIONS: Mapping[int, Callable[[dict[str, str]], dict[str, str]]] = {1: _from_1}
+MIGRATIONS: Mapping[int, Callable[[dict[str, str]], dict[str, str]]] = {1: _from_1, 2: _from_2}
 
 
 def current(record: Mapping[str, str], task_id: str = "") -> dict[str, str]:

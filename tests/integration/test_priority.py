@@ -12,7 +12,7 @@ from tests.integration.test_store import FREE, admit, announce
 
 
 def order(stores: Stores) -> list[str]:
-    return [each.task_id for each in stores.ledger.window([FREE]).candidates]
+    return [each.task_id for each in stores.ledger.window({"n1": FREE}).candidates]
 
 
 def test_a_job_given_more_goes_before_others_and_given_less_behind(stores: Stores) -> None:

@@ -42,6 +42,6 @@ def test_a_promise_of_another_release_counts_as_none_and_is_replaced(stores: Sto
 def test_who_has_the_reservation_is_a_candidate_however_many_are_before_it(stores: Stores) -> None:
     big = request(cpu=64.0)
     stores.jobs.create_many([new_job(f"j{i}", requests=big, priority=9 if i else 0) for i in range(5)])
-    assert [each.task_id for each in stores.ledger.window([FREE]).candidates] == ["j1"]
-    assert [each.task_id for each in stores.ledger.window([FREE], "j0").candidates] == ["j1", "j0"]
-    assert [each.task_id for each in stores.ledger.window([FREE], "gone").candidates] == ["j1"]
+    assert [each.task_id for each in stores.ledger.window({"n1": FREE}).candidates] == ["j1"]
+    assert [each.task_id for each in stores.ledger.window({"n1": FREE}, "j0").candidates] == ["j1", "j0"]
+    assert [each.task_id for each in stores.ledger.window({"n1": FREE}, "gone").candidates] == ["j1"]

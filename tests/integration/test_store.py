@@ -166,7 +166,7 @@ def test_a_crowd_of_an_owner_that_may_start_none_hides_nobody(stores: Stores, se
     announce(fair)
     fair.jobs.create_many([new_job(f"ann{i:03}", owner="ann") for i in range(300)] + [new_job("bob", owner="bob")])
     assert admit(fair, "ann000") == "ok"
-    assert "bob" in {each.task_id for each in fair.ledger.window([FREE]).candidates}
+    assert "bob" in {each.task_id for each in fair.ledger.window({"n1": FREE}).candidates}
     fair.jobs.cancel("bob", 1.0)
     assert fair.redis.smembers(fair.keys.owners) == {b"ann"}
     fair.close()
@@ -418,7 +418,7 @@ def test_the_line_is_ordered_by_priority_then_age_across_shapes(stores: Stores) 
     stores.jobs.create(new_job("other-shape", requests=request(cpu=2.0)))
     stores.jobs.create(new_job("urgent", priority=9))
     stores.jobs.create(new_job("late", priority=0))
-    assert [each.task_id for each in stores.ledger.window([FREE]).candidates] == [
+    assert [each.task_id for each in stores.ledger.window({"n1": FREE}).candidates] == [
         "urgent",
         "old",
         "other-shape",
@@ -430,7 +430,7 @@ def test_the_line_is_ordered_by_priority_then_age_across_shapes(stores: Stores) 
 def test_a_thousand_that_do_not_fit_hide_nothing(stores: Stores) -> None:
     stores.jobs.create_many([new_job(f"big{i}", requests=request(cpu=64.0)) for i in range(1000)])
     stores.jobs.create(new_job("small"))
-    assert "small" in {each.task_id for each in stores.ledger.window([FREE]).candidates}
+    assert "small" in {each.task_id for each in stores.ledger.window({"n1": FREE}).candidates}
 
 
 def test_pages_neither_repeat_nor_skip(stores: Stores) -> None:
@@ -482,7 +482,7 @@ def test_the_shape_of_the_record_survives_the_round_trip(stores: Stores) -> None
 
 def test_a_thousand_that_do_not_fit_cost_one_look(stores: Stores) -> None:
     stores.jobs.create_many([new_job(f"big{i:04}", requests=request(cpu=64.0)) for i in range(1000)])
-    assert [each.task_id for each in stores.ledger.window([FREE]).candidates] == ["big0000"]
+    assert [each.task_id for each in stores.ledger.window({"n1": FREE}).candidates] == ["big0000"]
 
 
 def test_pages_stay_whole_while_jobs_arrive_in_between(stores: Stores) -> None:

@@ -136,7 +136,7 @@ def test_a_job_that_fell_out_of_its_line_is_put_back_at_its_place(
     damage(client, stores.keys)
     assert "put back into the line" in sweep(stores).values()
     assert {key: client.dump(key) for key in client.scan_iter()} == before
-    assert [each.task_id for each in stores.ledger.window([FREE]).candidates] == ["t1", "t2"]
+    assert [each.task_id for each in stores.ledger.window({"n1": FREE}).candidates] == ["t1", "t2"]
 
 
 def test_a_job_that_no_index_knows_of_is_found_and_put_back(stores: Stores, client: redis.Redis) -> None:
@@ -156,7 +156,7 @@ def test_ids_without_a_waiting_record_leave_the_lines_and_the_active(stores: Sto
     client.zadd(stores.keys.waiting(shape), {"stray": 3})
     sweep(stores)
     assert stores.jobs.counts() == {"waiting": 1, "active": 1, "known": 2}
-    assert [each.task_id for each in stores.ledger.window([FREE]).candidates] == ["good"]
+    assert [each.task_id for each in stores.ledger.window({"n1": FREE}).candidates] == ["good"]
     assert client.zrange(stores.keys.waiting(shape), 0, -1) == [b"good"]
 
 
@@ -196,7 +196,7 @@ def test_a_record_of_a_newer_release_is_shown_by_name_and_neither_run_nor_delete
     announce(stores)
     stores.jobs.create_many([new_job("new"), new_job("known")])
     client.hset(stores.keys.job("new"), mapping={"version": 99, "spec": "in other words"})
-    assert [each.task_id for each in stores.ledger.window([FREE]).candidates] == ["known"]
+    assert [each.task_id for each in stores.ledger.window({"n1": FREE}).candidates] == ["known"]
     assert admit(stores, "new") == "gone"
     shown = {job.task_id: view(job) for job in stores.jobs.list().jobs}
     assert "version 99; this release reads up to" in shown["new"]["evidence"]
@@ -249,7 +249,7 @@ def test_a_damaged_record_is_put_aside_and_its_job_ends_once(
 def test_a_key_of_another_kind_in_a_records_place_is_put_aside(stores: Stores, client: redis.Redis) -> None:
     stores.jobs.create_many([new_job("t1"), new_job("t2")])
     client.set(stores.keys.job("t1"), "oops")
-    assert [each.task_id for each in stores.ledger.window([FREE]).candidates] == ["t2"]
+    assert [each.task_id for each in stores.ledger.window({"n1": FREE}).candidates] == ["t2"]
     assert "damaged" in {job.task_id: job.trouble for job in stores.jobs.list().jobs}["t1"]
     assert stores.jobs.stop_graces(["t1", "t2"]) == {}
     assert sweep(stores)["t1"] == "put aside: it is no record"

@@ -152,12 +152,12 @@ def test_a_delayed_job_is_no_candidate_hides_nobody_and_comes_back_when_its_time
     waiting = stores.jobs.get("t1")
     assert waiting.not_before is not None
     assert waiting.not_before > stores.ledger.now_ms()
-    assert stores.ledger.window([FREE]).candidates == ()
+    assert stores.ledger.window({"n1": FREE}).candidates == ()
     assert stores.jobs.positions(["t1"]) == {"t1": 1}
     assert stores.ledger.promote() == 0
     client.zadd(stores.keys.delayed, {"t1": 1})
     assert stores.ledger.promote() == 1
-    assert [each.task_id for each in stores.ledger.window([FREE]).candidates] == ["t1"]
+    assert [each.task_id for each in stores.ledger.window({"n1": FREE}).candidates] == ["t1"]
     assert stores.jobs.get("t1").not_before is None
     assert admit(stores, attempt=2) == "ok"
 

@@ -15,7 +15,7 @@ FREE = Amount(millicores=4000, memory=1024 * MIB, disk=1024 * MIB, pids=1000, sl
 
 
 def seen(stores: Stores, free: Amount = FREE) -> list[str]:
-    return [each.task_id for each in stores.ledger.window([free]).candidates]
+    return [each.task_id for each in stores.ledger.window({"n1": free}).candidates]
 
 
 def ran(stores: Stores, task_id: str, cause: Cause = Cause.OK) -> None:
@@ -48,9 +48,9 @@ def test_jobs_of_another_owner_program_or_timeout_are_not_hidden_by_a_crowd(stor
 
 def test_a_window_that_leaves_out_what_could_start_says_so(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
     stores.jobs.create_many([new_job(f"j{i}") for i in range(9)])
-    assert stores.ledger.window([FREE]).whole
+    assert stores.ledger.window({"n1": FREE}).whole
     monkeypatch.setattr(ledger, "WINDOW_JOBS", 2)
-    window = stores.ledger.window([FREE])
+    window = stores.ledger.window({"n1": FREE})
     assert (len(window.candidates), window.whole) == (2, False)
 
 
@@ -71,7 +71,7 @@ def test_run_times_of_its_kind_predict_a_job_those_of_its_size_before_others(sto
     stores.jobs.create_many([new_job("first"), new_job("same"), new_job("size", requests=request(cpu=2.0))])
     stores.jobs.create(new_job("stranger", owner="bob"))
     ran(stores, "first")
-    found = {each.task_id: each.predicted for each in stores.ledger.window([FREE]).candidates}
+    found = {each.task_id: each.predicted for each in stores.ledger.window({"n1": FREE}).candidates}
     assert found["same"] == pytest.approx(5.0, abs=1.0)
     assert found["size"] == found["same"]
     assert found["stranger"] is None

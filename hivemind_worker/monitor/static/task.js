@@ -25,7 +25,7 @@ function facts(job) {
     timeout: duration(job.timeout_seconds),
     retries: job.retries ? number(job.retries) : null,
     attempt: job.attempt ? number(job.attempt) : null,
-    node: job.node,
+    node: job.node ?? job.home,
     worker: job.worker,
     created: clock(times.created),
     admitted: times.admitted && clock(times.admitted),

@@ -1,7 +1,7 @@
 -- Prepended to every script: the clock, the fence, and the few ways in which a job changes hands.
 
 -- The release that writes records as these scripts do. A record of another version is left alone by what would run it.
-local VERSION = 2
+local VERSION = 3
 -- Past attempts that a record remembers.
 local REMEMBERED = 10
 

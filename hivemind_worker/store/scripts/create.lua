@@ -3,7 +3,7 @@
 --       9 the owner's part of the line  10 the owner's rate
 -- ARGV  1 id  2 spec JSON  3 digest  4 shape  5 head start (ms)  6 sealed secrets or ''  7 most that may wait
 --       8 changes channel  9 wake channel  10 timeout (s)  11 owner  12 most of the owner's that may wait or ''
---       13 the owner's assignments a second or ''  14 how many of them at once
+--       13 the owner's assignments a second or ''  14 how many of them at once  15 home or ''
 -- RETURNS {'created'|'same'|'conflict', state}, {'full'|'owner_full', ''} or {'too_fast', ms until the next may come}
 if redis.call('EXISTS', KEYS[1]) == 1 then
   local known = redis.call('HMGET', KEYS[1], 'digest', 'state')
@@ -33,7 +33,8 @@ if ARGV[13] ~= '' then
 end
 local score = now - tonumber(ARGV[5])
 redis.call('HSET', KEYS[1], 'version', VERSION, 'shape', ARGV[4], 'spec', ARGV[2], 'digest', ARGV[3], 'state', 'waiting',
-  'attempt', 0, 'failures', 0, 'created', now, 'rank', score, 'timeout', ARGV[10], 'owner', ARGV[11])
+  'attempt', 0, 'failures', 0, 'created', now, 'rank', score, 'timeout', ARGV[10], 'owner', ARGV[11],
+  'home', ARGV[15])
 join_line(KEYS[2], KEYS[3], KEYS[4], ARGV[4], ARGV[1], score)
 redis.call('ZADD', KEYS[5], now, ARGV[1])
 redis.call('ZADD', KEYS[6], now, ARGV[1])

@@ -4,7 +4,7 @@
 -- ARGV  1 node  2 worker  3 most jobs of one owner that may run in the site, or ''  4 prefix of reservations
 --       5 prefix of records, then per job: id, attempt, shape, row JSON, changes channel
 -- RETURNS per job: 'ok' | 'gone' (does not wait any more) | 'full' (no room) | 'owner' (as many of its owner's run as
---         may) | 'closed' (the node takes nothing)
+--         may) | 'closed' (the node takes nothing) | 'elsewhere' (another node is its home)
 local node, pairs_of_node = {}, redis.call('HGETALL', KEYS[1])
 for i = 1, #pairs_of_node, 2 do node[pairs_of_node[i]] = pairs_of_node[i + 1] end
 
@@ -95,7 +95,7 @@ for i = 1, (#KEYS - 6) / 2 do
   local job, waiting = KEYS[5 + 2 * i], KEYS[6 + 2 * i]
   local a = 6 + 5 * (i - 1)
   local id, attempt, shape, row, changes = ARGV[a], tonumber(ARGV[a + 1]), ARGV[a + 2], ARGV[a + 3], ARGV[a + 4]
-  local known = redis.call('HMGET', job, 'state', 'attempt', 'owner', 'version', 'shape')
+  local known = redis.call('HMGET', job, 'state', 'attempt', 'owner', 'version', 'shape', 'home')
   local owner = known[3] or ''
   if node.state ~= 'up' then
     answers[i] = 'closed'
@@ -107,6 +107,8 @@ for i = 1, (#KEYS - 6) / 2 do
       redis.call('ZREM', waiting, id)
       if redis.call('EXISTS', waiting) == 0 then redis.call('SREM', KEYS[4], shape) end
     end
+  elseif (known[6] or '') ~= '' and known[6] ~= ARGV[1] then
+    answers[i] = 'elsewhere'
   else
     local decoded = cjson.decode(row)
     if not readable or not fits(decoded) then

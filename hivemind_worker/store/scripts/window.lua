@@ -3,21 +3,23 @@
 -- every line is looked at in time.
 -- KEYS  1 waiting (all)  2 shapes  3 runs
 -- ARGV  1 prefix of the records  2 prefix of the lines  3 most lines, or 0 for the first jobs of the whole line alone
---       4 most jobs  5 how many jobs are to be among them whatever their place, then their ids, then per node: free millicores, memory, whole devices, disk, processes, slots, spare millicores
+--       4 most jobs  5 how many jobs are to be among them whatever their place, then their ids, then per
+--         open node: its name, free millicores, memory, whole devices, disk, processes, slots, spare millicores
 -- RETURNS 1 when nothing that could start now is left out, else 0; then per job: id, rank, line, attempt, created,
 --         timeout, owner, version, last runs of its kind and shape, last runs of its kind ('' where there is none)
 local records, lines_at, most_lines, most_jobs, also = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]),
   tonumber(ARGV[5])
 local found, whole, taken, nodes = { 1 }, true, {}, {}
-for at = 6 + also, #ARGV, 7 do
-  local free = {}
-  for i = 1, 7 do free[i] = tonumber(ARGV[at + i - 1]) end
+for at = 6 + also, #ARGV, 8 do
+  local free = { name = ARGV[at] }
+  for i = 1, 7 do free[i] = tonumber(ARGV[at + i]) end
   nodes[#nodes + 1] = free
 end
 
--- How many of a line's jobs fit at most. Shares of devices are not additive: the plan places them.
+-- How many of a line's jobs fit at most, on its home if it has one. Shares of devices are not additive: the plan places them.
 local function room_for(line)
   local shape, want = string.match(line, '^[^/]*'), {}
+  local home = string.match(line, '@(.+)$')
   for part in string.gmatch(shape, '%d+') do want[#want + 1] = tonumber(part) end
   local cpu, memory, gpus, gpu_memory, disk, pids = unpack(want)
   local cores = string.sub(shape, -2) == ':r' and 7 or 1
@@ -25,7 +27,7 @@ local function room_for(line)
   for _, free in ipairs(pids and nodes or {}) do
     local here = math.min(free[6], free[cores] / cpu, free[2] / memory, free[4] / disk, free[5] / pids)
     if gpus > 0 and gpu_memory == 0 then here = math.min(here, free[3] / gpus) end
-    room = room + math.max(0, math.floor(here))
+    if not home or home == free.name then room = room + math.max(0, math.floor(here)) end
   end
   return room
 end

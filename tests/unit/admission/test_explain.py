@@ -28,7 +28,9 @@ def told(
 ) -> WaitingInfo:
     """What is said about a job, behind `others` in the line."""
     spec = waiting.assignment
-    own = candidate("t1", rank=1.0, owner=spec.owner, timeout=spec.timeout_seconds, **spec.requests.model_dump())
+    own = candidate(
+        "t1", rank=1.0, owner=spec.owner, timeout=spec.timeout_seconds, home=spec.home, **spec.requests.model_dump()
+    )
     places = [Place(each, (rows or {}).get(each.node, {})) for each in nodes]
     return waiting_info(waiting, position, outlook_of([*others, own], places, 0, **given))
 
@@ -139,3 +141,38 @@ def test_a_cordoned_device_may_be_waited_for() -> None:
     here = node(gpus=(Gpu(uuid="a", name="x", memory=1, cordoned=True),))
     here = here.model_copy(update={"allocatable": here.allocatable.model_copy(update={"gpus": 0})})
     assert never_fits(request(gpus=1), [here]) is None
+
+
+BUNDLED = job(assignment=assignment(bundle_sha256="a" * 64, home="n2", requests=request(cpu=4.0)))
+SECRET = job(assignment=assignment(home="n2"))
+
+
+def test_a_job_whose_home_takes_nothing_names_it_and_says_why_it_must_be_that_one() -> None:
+    away = {
+        "is down": node("n2", state=NodeState.DOWN),
+        "is draining": node("n2", state=NodeState.DRAINING),
+        "takes nothing now: no engine": node("n2").model_copy(update={"trouble": "no engine"}),
+        "has not announced itself to this site": node("n3"),
+    }
+    for why, home in away.items():
+        assert told(BUNDLED, nodes=[node(), home]).reason == f"its bundle is on node n2, which {why}"
+        assert told(SECRET, nodes=[node(), home]).reason == f"its secrets are on node n2, which {why}"
+
+
+def test_a_job_whose_home_is_full_says_what_is_missing_there() -> None:
+    held = row(cpu=1.5).model_copy(update={"deadline": 125_000})
+    reason = told(BUNDLED, nodes=[node(), node("n2")], rows={"n2": {"x": held}}).reason
+    assert reason == (
+        "needs 1.5 cores more than is free now on n2, where its bundle is; it is next and starts on n2 by 00:02:05 UTC"
+    )
+
+
+def test_what_its_home_cannot_hold_even_empty_says_so_and_is_refused_when_it_comes_in() -> None:
+    small = node("n2", millicores=2000)
+    assert (
+        told(BUNDLED, nodes=[node(), small]).reason == "needs 2 cores more than n2 has, even empty, where its bundle is"
+    )
+    refusal = str(never_fits(request(cpu=4.0), [small], "n2"))
+    assert (
+        "asked for 4 cores, but the most node n2, where its bundle or secrets are, can allocate is 2 cores" in refusal
+    )

@@ -188,3 +188,39 @@ def test_an_owner_that_runs_as_many_as_it_may_is_passed_over_and_hides_nobody() 
     made = planned(line, Place(node(), held), owners=OwnersRunning.of(2, held.values()))
     assert [(claim.task_id, claim.row.owner) for claim in made.claims] == [("a1", "ann"), ("b1", "bob")]
     assert made.passed["a2"].kind == "owner"
+
+
+def test_a_job_goes_to_its_home_alone_however_much_room_is_elsewhere() -> None:
+    tight = Place(node("n1", millicores=1000), {})
+    wide = Place(node("n2"), {})
+    made = planned([candidate("bundle", home="n2"), candidate("any")], tight, wide)
+    assert {claim.task_id: claim.node for claim in made.claims} == {"bundle": "n2", "any": "n1"}
+
+
+def test_a_job_whose_home_takes_nothing_waits_for_it_and_is_nobodys_head() -> None:
+    for home in (
+        node("n2", state=NodeState.DOWN),
+        node("n2", state=NodeState.DRAINING),
+        node("n2").model_copy(update={"trouble": "no engine"}),
+        node("never seen"),
+    ):
+        line = [candidate("bundle", rank=1, home="n2"), candidate("any", rank=2)]
+        made = planned(line, Place(node("n1"), {}), Place(home, {}), promise=Promise("bundle", "n2", 5))
+        assert [claim.task_id for claim in made.claims] == ["any"]
+        assert made.promise is None
+        assert (made.passed["bundle"].kind, made.passed["bundle"].node) == ("home", "n2")
+
+
+def test_the_promise_of_a_job_with_a_home_is_made_there_and_one_that_is_full_says_what_is_missing() -> None:
+    held = {"x": until(100, cpu=3.0)}
+    made = planned([candidate("bundle", cpu=2.0, home="n2")], Place(node("n1"), {}), Place(node("n2"), held))
+    assert made.claims == ()
+    assert made.promise == Promise("bundle", "n2", 100_000)
+    assert made.lacking == {"bundle": {"millicores": 1000}}
+
+
+def test_a_job_that_its_home_could_never_hold_says_so_and_others_of_its_size_start() -> None:
+    line = [candidate("bundle", cpu=4.0, home="n2"), candidate("any", cpu=4.0)]
+    made = planned(line, Place(node("n1"), {}), Place(node("n2", millicores=2000), {}))
+    assert [claim.task_id for claim in made.claims] == ["any"]
+    assert (made.passed["bundle"].kind, made.passed["bundle"].node) == ("nowhere", "n2")

@@ -58,6 +58,7 @@ class Site:
             if promise:
                 self.promised.setdefault(promise.task_id, promise.at)
             for claim in made.claims:
+                assert line[claim.task_id].home in ("", claim.node)
                 del line[claim.task_id]
                 self.rows[claim.node][claim.task_id] = claim.row
                 self.started[claim.task_id] = now
@@ -75,7 +76,7 @@ class Site:
             assert len(whole) == len(set(whole))
 
 
-def _job(number: int, wanted: dict[str, Any], shape: dict[str, Any]) -> tuple[Candidate, int]:
+def _job(number: int, wanted: dict[str, Any], shape: dict[str, Any], home: str = "") -> tuple[Candidate, int]:
     limit = wanted["limit"]
     created = wanted["at"] * 1000
     job = candidate(
@@ -85,6 +86,7 @@ def _job(number: int, wanted: dict[str, Any], shape: dict[str, Any]) -> tuple[Ca
         owner=wanted["owner"],
         timeout=float(limit),
         predicted=wanted["predicted"],
+        home=home,
         **shape,
     )
     return job, max(1, int(limit * 1000 * wanted["used"]))
@@ -117,6 +119,22 @@ def test_reservations_stand_nothing_is_held_twice_and_everybody_starts(
 ) -> None:
     nodes = [node("n1", gpus=GPUS)] + ([node("n2", millicores=2000)] if two_nodes else [])
     rules = Rules(weights={"ann": 1.0, "bob": 3.0} if weighted else {})
+    site = Site(nodes, [_job(number, *each) for number, each in enumerate(wanted)], rules)
+    site.run()
+    assert set(site.started) == {job.task_id for job, _ in site.jobs}
+    assert site.broken == []
+    assert all(site.started[task_id] <= at for task_id, at in site.promised.items())
+
+
+@given(st.lists(st.tuples(wishes, shapes, st.sampled_from(["", "n1", "n2"])), min_size=1, max_size=25), st.booleans())
+def test_homes_change_nothing_of_that_and_no_job_starts_away_from_its_own(
+    wanted: list[tuple[dict[str, Any], dict[str, Any], str]], weighted: bool
+) -> None:
+    rules = Rules(weights={"ann": 1.0, "bob": 3.0} if weighted else {})
+    nodes = [
+        node("n1", gpus=GPUS),
+        node("n2", gpus=tuple(gpu.model_copy(update={"uuid": f"{gpu.uuid}'"}) for gpu in GPUS)),
+    ]
     site = Site(nodes, [_job(number, *each) for number, each in enumerate(wanted)], rules)
     site.run()
     assert set(site.started) == {job.task_id for job, _ in site.jobs}

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
+from hivemind_worker.domain.assignment import Assignment
+from hivemind_worker.domain.errors import InvalidField
 from hivemind_worker.domain.line import predict
 from tests.builders import assignment, candidate, request
 
@@ -32,3 +36,13 @@ def test_a_line_holds_one_owners_runs_of_one_program_of_one_size_and_timeout() -
         assignment(owner="ann", command=("./run",), requests=request(cpu=2.0)),
     )
     assert len({same.line, *(other.line for other in others)}) == 5
+
+
+def test_jobs_of_one_home_stand_in_a_line_of_their_own() -> None:
+    assert len({assignment(home=home).line for home in ("", "n1", "n2")}) == 3
+    assert assignment("a", home="n1").line == assignment("b", home="n1").line
+
+
+def test_a_home_is_no_field_to_ask_for() -> None:
+    with pytest.raises(InvalidField, match="no such field"):
+        Assignment.parse({"task_id": "t", "image": "b", "timeout_seconds": 9.0, "home": "n1"})

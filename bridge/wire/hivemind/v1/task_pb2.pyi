@@ -197,7 +197,7 @@ class Archived(_message.Message):
     def __init__(self, artifact_kept: _Optional[bool] = ...) -> None: ...
 
 class Task(_message.Message):
-    __slots__ = ("task_id", "state", "cause", "exit_code", "attempt", "owner", "node", "worker", "image", "command", "requests", "priority", "waiting", "times", "usage", "artifact", "log", "evidence", "timeout_seconds", "network", "retries", "bundle_sha256", "attempts", "archived")
+    __slots__ = ("task_id", "state", "cause", "exit_code", "attempt", "owner", "node", "worker", "image", "command", "requests", "priority", "waiting", "times", "usage", "artifact", "log", "evidence", "timeout_seconds", "network", "retries", "bundle_sha256", "attempts", "archived", "home")
     TASK_ID_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     CAUSE_FIELD_NUMBER: _ClassVar[int]
@@ -222,6 +222,7 @@ class Task(_message.Message):
     BUNDLE_SHA256_FIELD_NUMBER: _ClassVar[int]
     ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
     ARCHIVED_FIELD_NUMBER: _ClassVar[int]
+    HOME_FIELD_NUMBER: _ClassVar[int]
     task_id: str
     state: str
     cause: str
@@ -246,7 +247,8 @@ class Task(_message.Message):
     bundle_sha256: str
     attempts: _containers.RepeatedCompositeFieldContainer[TaskAttempt]
     archived: Archived
-    def __init__(self, task_id: _Optional[str] = ..., state: _Optional[str] = ..., cause: _Optional[str] = ..., exit_code: _Optional[int] = ..., attempt: _Optional[int] = ..., owner: _Optional[str] = ..., node: _Optional[str] = ..., worker: _Optional[str] = ..., image: _Optional[str] = ..., command: _Optional[_Iterable[str]] = ..., requests: _Optional[_Union[Resources, _Mapping]] = ..., priority: _Optional[int] = ..., waiting: _Optional[_Union[Waiting, _Mapping]] = ..., times: _Optional[_Union[Times, _Mapping]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., artifact: _Optional[_Union[Artifact, _Mapping]] = ..., log: _Optional[_Union[LogInfo, _Mapping]] = ..., evidence: _Optional[str] = ..., timeout_seconds: _Optional[float] = ..., network: _Optional[str] = ..., retries: _Optional[int] = ..., bundle_sha256: _Optional[str] = ..., attempts: _Optional[_Iterable[_Union[TaskAttempt, _Mapping]]] = ..., archived: _Optional[_Union[Archived, _Mapping]] = ...) -> None: ...
+    home: str
+    def __init__(self, task_id: _Optional[str] = ..., state: _Optional[str] = ..., cause: _Optional[str] = ..., exit_code: _Optional[int] = ..., attempt: _Optional[int] = ..., owner: _Optional[str] = ..., node: _Optional[str] = ..., worker: _Optional[str] = ..., image: _Optional[str] = ..., command: _Optional[_Iterable[str]] = ..., requests: _Optional[_Union[Resources, _Mapping]] = ..., priority: _Optional[int] = ..., waiting: _Optional[_Union[Waiting, _Mapping]] = ..., times: _Optional[_Union[Times, _Mapping]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., artifact: _Optional[_Union[Artifact, _Mapping]] = ..., log: _Optional[_Union[LogInfo, _Mapping]] = ..., evidence: _Optional[str] = ..., timeout_seconds: _Optional[float] = ..., network: _Optional[str] = ..., retries: _Optional[int] = ..., bundle_sha256: _Optional[str] = ..., attempts: _Optional[_Iterable[_Union[TaskAttempt, _Mapping]]] = ..., archived: _Optional[_Union[Archived, _Mapping]] = ..., home: _Optional[str] = ...) -> None: ...
 
 class ListTasksRequest(_message.Message):
     __slots__ = ("state", "owner", "limit", "cursor", "active_only")
