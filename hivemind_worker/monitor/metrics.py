@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterable
 from threading import Lock
 from typing import Any
 
+from anyio import CapacityLimiter, to_thread
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -24,9 +26,12 @@ from hivemind_worker.domain.outcome import CAUSES, Cause
 from hivemind_worker.monitor.held import held_jobs
 from hivemind_worker.monitor.outboxes import Outboxes
 from hivemind_worker.monitor.tally import Histogram, Tally
+from hivemind_worker.store.connection import named_faults
 from hivemind_worker.version import __version__
 
 EVENTS_AT_ONCE = 5000
+#: seconds without an answer from Redis after which the page is served without what it knows
+DEADLINE = 2.0
 
 
 class Metrics(Collector):
@@ -40,11 +45,39 @@ class Metrics(Collector):
         self._lock = Lock()
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
+        # Of their own: scrapes that hang leave the others' threads alone, and the question whether Redis answers.
+        self._scrapes, self._pings = CapacityLimiter(4), CapacityLimiter(4)
 
-    def page(self) -> bytes:
-        """The text format, version 0.0.4."""
+    async def page(self) -> bytes:
+        """The text format, version 0.0.4. A Redis that hangs holds it up for DEADLINE seconds; long work may last."""
+        scrape = asyncio.ensure_future(to_thread.run_sync(self._read, limiter=self._scrapes, abandon_on_cancel=True))
+        try:
+            while True:
+                ping = asyncio.ensure_future(
+                    to_thread.run_sync(self._ping, limiter=self._pings, abandon_on_cancel=True)
+                )
+                try:
+                    await asyncio.wait({scrape}, timeout=DEADLINE)
+                    if scrape.done():
+                        return scrape.result()
+                    if not ping.done():
+                        return generate_latest(_without_redis())
+                finally:
+                    ping.cancel()
+        finally:
+            scrape.cancel()
+
+    def _read(self) -> bytes:
         with self._lock:
             return generate_latest(self._registry)
+
+    def _ping(self) -> None:
+        """Returns when Redis has answered or refused; what it means is the scrape's to say."""
+        try:
+            with named_faults():
+                self._stores.redis.ping()
+        except StoreUnavailable:
+            return
 
     def describe(self) -> Iterable[Metric]:
         """Nothing ahead of time: names depend on no scrape, but values would be read for it."""
@@ -52,8 +85,6 @@ class Metrics(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """All families. While Redis is away only the two that do not need it."""
-        build = GaugeMetricFamily("hivemind_build_info", "This version of HiveMind.", labels=["version"])
-        build.add_metric([__version__], 1)
         try:
             families = [
                 *self._job_families(),
@@ -62,10 +93,9 @@ class Metrics(Collector):
                 *self._node_families(),
                 *self._outboxes.families(),
             ]
-            up = 1
         except StoreUnavailable:
-            families, up = [], 0
-        return [build, GaugeMetricFamily("hivemind_redis_up", "Whether Redis answers.", value=up), *families]
+            return _own(up=0)
+        return [*_own(up=1), *families]
 
     def _job_families(self) -> list[Metric]:
         counts = self._stores.jobs.counts()
@@ -116,6 +146,24 @@ class Metrics(Collector):
             *(_gauge(nodes, name, text, path) for name, (text, path) in GAUGES.items()),
             _node_states(nodes),
         ]
+
+
+class _WithoutRedis(Collector):
+    def collect(self) -> Iterable[Metric]:
+        return _own(up=0)
+
+
+def _without_redis() -> CollectorRegistry:
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_WithoutRedis())
+    return registry
+
+
+def _own(up: int) -> list[Metric]:
+    """What is known without Redis."""
+    build = GaugeMetricFamily("hivemind_build_info", "This version of HiveMind.", labels=["version"])
+    build.add_metric([__version__], 1)
+    return [build, GaugeMetricFamily("hivemind_redis_up", "Whether Redis answers.", value=up)]
 
 
 AMOUNTS = {

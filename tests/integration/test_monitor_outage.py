@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -12,6 +13,7 @@ import pytest
 from hivemind_worker.bootstrap import open_stores
 from hivemind_worker.domain.job import State
 from hivemind_worker.settings import Settings, load_settings
+from tests.processes import eventually
 from tests.redis_server import OwnRedis
 from tests.serving import monitor_process, watching
 from tests.site import Site
@@ -86,7 +88,7 @@ def test_started_before_redis_it_waits_for_it(own_redis: OwnRedis, own_settings:
         assert httpx.get(f"{address}/api/status").status_code == 200
 
 
-def test_a_frozen_redis_holds_up_neither_health_nor_the_end(
+def test_a_frozen_redis_holds_up_neither_health_nor_metrics_nor_the_end(
     own_redis: OwnRedis, own_settings: Settings, site: Site, tmp_path: Path
 ) -> None:
     site.announce()
@@ -101,7 +103,27 @@ def test_a_frozen_redis_holds_up_neither_health_nor_the_end(
             for _ in range(3):
                 found = httpx.get(f"{address}/health", timeout=20).json()["checks"]["redis"]
                 assert found == {"status": "fail", "detail": "no answer within 2 s"}
+            with ThreadPoolExecutor(1) as aside:
+                waits_for_redis = aside.submit(httpx.get, f"{address}/api/nodes", timeout=60)
+                for _ in range(2):  # one alone might end with the call aside by chance
+                    assert "hivemind_redis_up 0.0" in httpx.get(f"{address}/metrics", timeout=60).text
+                assert not waits_for_redis.done()
+                for _ in range(3):  # with those above, more than there are threads for it
+                    assert "hivemind_build_info" in httpx.get(f"{address}/metrics", timeout=60).text
             child.terminate()
             assert child.wait(10) == 0
         finally:
             own_redis.signal(signal.SIGCONT)
+
+
+def test_metrics_come_back_with_a_redis_that_was_frozen(
+    own_redis: OwnRedis, own_settings: Settings, site: Site, tmp_path: Path
+) -> None:
+    site.announce()
+    with monitor_process(own_settings, tmp_path / "monitor.log") as (_, address):
+        own_redis.signal(signal.SIGSTOP)
+        try:
+            assert "hivemind_redis_up 0.0" in httpx.get(f"{address}/metrics", timeout=20).text
+        finally:
+            own_redis.signal(signal.SIGCONT)
+        eventually(lambda: "hivemind_redis_up 1.0" in httpx.get(f"{address}/metrics", timeout=20).text)

@@ -31,6 +31,6 @@ router.add_api_route("/health", health, methods=["HEAD"], include_in_schema=Fals
 
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
-def metrics(monitor: TheMonitor) -> Response:
-    """Prometheus' text format. Answers while Redis is away too, with `hivemind_redis_up 0`."""
-    return Response(monitor.metrics.page(), media_type=CONTENT_TYPE_LATEST)
+async def metrics(monitor: TheMonitor) -> Response:
+    """Prometheus' text format. Answers while Redis is away or hangs too, with `hivemind_redis_up 0`."""
+    return Response(await monitor.metrics.page(), media_type=CONTENT_TYPE_LATEST)
