@@ -82,7 +82,10 @@ def moment(iso: str | None) -> datetime | None:
 
 
 def ran_for(task: dict[str, Any], now: datetime | None = None) -> float | None:
-    """Seconds from the start to the end, or to now; None when it never started."""
+    """Seconds it ran, as measured at its end; before that, from the start to now. None when it never started."""
+    measured = (task.get("usage") or {}).get("wall_seconds")
+    if measured and task["state"] in ENDED:  # the end is recorded later: after an outage, by as long as that lasted
+        return float(measured)
     started, finished = moment(task["times"].get("started")), moment(task["times"].get("finished"))
     if started is None:
         return None

@@ -46,8 +46,11 @@ def row(node: dict[str, Any]) -> tuple[str, ...]:
 
 
 def remarks(node: dict[str, Any]) -> Iterator[str]:
-    """What a table has no room for: an operator's caps, devices that take nothing, cores lent beyond what there is."""
+    """What a table has no room for: why it takes nothing, an operator's caps, devices that take nothing, cores lent
+    beyond what there is."""
     name, caps = node["node"], node["caps"] or {}
+    if wrong := trouble(node):
+        yield f"{name}: {wrong}"
     words = {"max_cpu": "cores", "max_memory": "memory", "max_gpus": "GPUs", "max_tasks": "jobs"}
     capped = [
         f"{size(caps[cap]) if cap == 'max_memory' else format(caps[cap], 'g')} {word}"
@@ -65,6 +68,13 @@ def remarks(node: dict[str, Any]) -> Iterator[str]:
             yield f"{name}: GPU {gpu['index']} ({gpu['uuid']}, {clean(gpu['name'])}): {state}; {gpu['jobs']} jobs on it"
     if node["cpu_factor"] > 1:
         yield f"{name}: idle cores are lent up to {node['cpu_factor']:g} times"
+
+
+def trouble(node: dict[str, Any]) -> str:
+    """What keeps a node from its work: that it is silent, and since when, or what it says itself; '' for nothing."""
+    if node["state"] == "down":
+        return f"silent since {node['heartbeat']}" if node["heartbeat"] else "silent"
+    return clean(node["trouble"] or "")
 
 
 @command()

@@ -5,13 +5,17 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from hivemind_cli.commands.nodes import trouble
 from hivemind_cli.following import why
 from hivemind_cli.output import ENDED, STATE_COLOURS, clean, duration, emit_json, ran_for, size, styled
 from hivemind_cli.session import Session, command, pass_session
+
+if TYPE_CHECKING:
+    from bridge.client import Client
 
 
 @command()
@@ -21,15 +25,28 @@ def show(session: Session, task_id: str) -> None:
     """Everything about one job."""
     with session.client() as client:
         task = client.get(task_id)
+        wrong = "" if session.json else _trouble(client, task)
     if session.json:
         emit_json(task)
         return
-    for name, value in described(task):
+    for name, value in described(task, wrong):
         print(f"{name + ':':<12} {value}")
 
 
-def described(task: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """The job as lines for a person; what is not known yet is left out."""
+def _trouble(client: Client, task: dict[str, Any]) -> str:
+    """What is wrong with the node that holds the job; '' when nothing is, or nobody holds it."""
+    from bridge.client import CallError
+
+    if not task["node"] or task["state"] == "waiting" or task["state"] in ENDED:
+        return ""
+    try:
+        return "; ".join(trouble(node) for node in client.nodes(task["node"]))
+    except CallError:
+        return ""
+
+
+def described(task: dict[str, Any], node_trouble: str = "") -> Iterator[tuple[str, str]]:
+    """The job as lines for a person; what is not known yet is left out. `node_trouble`: of the node that holds it."""
     usage = task.get("usage")
     yield "id", task["task_id"]
     yield "state", styled(why(task), STATE_COLOURS.get(task["state"]))
@@ -48,7 +65,8 @@ def described(task: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if task["owner"]:
         yield "owner", clean(task["owner"])
     if task["node"]:
-        yield "node", f"{task['node']} ({task['worker']})" if task["worker"] else task["node"]
+        where = f"{task['node']} ({task['worker']})" if task["worker"] else task["node"]
+        yield "node", f"{where}, {node_trouble}" if node_trouble else where
     elif task.get("home"):
         yield "node", f"{task['home']} (no other may run it: it holds its bundle or secrets)"
     yield from _times(task)

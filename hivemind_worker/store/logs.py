@@ -132,11 +132,6 @@ class LogStore:
             words = b"[hivemind] a piece of the log is missing here: it was damaged and put aside\n"
             return Chunk(number, Stream.NOTICE, words, at=0, attempt=0)
 
-    def exists(self, task_id: str) -> bool:
-        """Whether any chunk is kept."""
-        with named_faults():
-            return bool(self._redis.exists(self._keys.log(task_id)))
-
 
 def _chunk(entry_id: str, body: dict[bytes, bytes]) -> Chunk:
     return Chunk(

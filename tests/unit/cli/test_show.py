@@ -5,12 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from hivemind_cli.commands.nodes import remarks, trouble
 from hivemind_cli.commands.ps import listing
 from hivemind_cli.commands.show import described
 from hivemind_worker.domain.job import Job, State, WaitingInfo, view
+from hivemind_worker.domain.node import NodeState, node_view
 from hivemind_worker.domain.outcome import Cause, LogInfo, Outcome, Usage
 from hivemind_worker.store.records import shown_of
-from tests.builders import assignment
+from tests.builders import assignment, node
 
 NOW = datetime.fromtimestamp(100, UTC)
 
@@ -31,6 +33,30 @@ def test_what_an_ended_job_used_and_printed_is_shown() -> None:
     ended = dict(described(job(state=State.COMPLETED, outcome=outcome)))
     assert ended["used"].startswith("1.50 s of CPU")
     assert ended["log"] == "7"
+
+
+def test_how_long_an_ended_job_ran_is_what_was_measured_not_when_its_end_could_be_recorded() -> None:
+    times = {"created": 0, "admitted": 0, "started": 0, "finished": 133_000}
+    outcome = Outcome(cause=Cause.OK, exit_code=0, usage=Usage(wall_seconds=40.2))
+    ended = job(state=State.COMPLETED, times=times, outcome=outcome)
+    assert dict(described(ended))["ran"] == "40s"
+    assert "40s" in listing([ended], NOW)[1]
+    never_measured = job(state=State.FAILED, times=times, outcome=Outcome(cause=Cause.NODE_LOST))
+    assert dict(described(never_measured))["ran"] == "2m13s"
+
+
+def test_a_job_on_a_silent_node_says_since_when_it_is_silent() -> None:
+    silent = node_view(node(state=NodeState.DOWN).model_copy(update={"heartbeat": 60_000}), [], 0)
+    held = job(state=State.RUNNING, node="n1", worker="w1")
+    assert dict(described(held, trouble(silent)))["node"] == "n1 (w1), silent since 1970-01-01T00:01:00.000Z"
+    assert list(remarks(silent)) == ["n1: silent since 1970-01-01T00:01:00.000Z"]
+
+
+def test_a_node_whose_engine_does_not_answer_says_so() -> None:
+    well = node_view(node(), [], 0)
+    ill = node_view(node().model_copy(update={"trouble": "the engine does not answer"}), [], 0)
+    assert "n1: the engine does not answer" in list(remarks(ill))
+    assert list(remarks(well)) == []
 
 
 def test_a_record_that_cannot_be_read_is_said_to_be_so_and_nothing_is_made_up_for_it() -> None:
