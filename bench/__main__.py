@@ -7,7 +7,7 @@ import importlib
 import json
 import sys
 
-ALL = ("assign", "jobs", "idle", "kills", "boot", "admission", "held_out", "ticks", "mixed")
+ALL = ("assign", "jobs", "idle", "kills", "boot", "admission", "held_out", "ticks", "mixed", "live")
 
 
 def main() -> int:

@@ -1,0 +1,185 @@
+"""Looks at a node from outside while it works: at the engine for what containers may use, at Redis for promises."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlencode
+
+from hivemind_worker.admission.devices import free_on
+from hivemind_worker.admission.policy import plan
+from hivemind_worker.admission.rules import Place
+from hivemind_worker.admission.space import Space, need_of
+from hivemind_worker.bootstrap import Stores
+from hivemind_worker.domain.node import Node
+from hivemind_worker.domain.resources import Amount
+from hivemind_worker.execution.sandbox import LABEL_NODE, LABEL_SITE
+from hivemind_worker.execution.wire import Address, EngineRefused, call
+
+#: a container in one of these states may use what its caps allow, or is about to
+LIVE = ("created", "running", "paused", "restarting")
+
+
+@dataclass(frozen=True, slots=True)
+class Caps:
+    """What one container, or several together, may use, as the engine's HostConfig has it."""
+
+    millicores: int = 0
+    memory: int = 0
+    slots: int = 0
+
+    def __add__(self, other: Caps) -> Caps:
+        return Caps(self.millicores + other.millicores, self.memory + other.memory, self.slots + other.slots)
+
+    def beyond(self, lent: Amount) -> list[str]:
+        """What of it is more than the node lends."""
+        pairs = {
+            "millicores": (self.millicores, lent.millicores),
+            "memory": (self.memory, lent.memory),
+            "slots": (self.slots, lent.slots),
+        }
+        return [f"{name}: {used} of {most}" for name, (used, most) in pairs.items() if used > most]
+
+
+class EngineEye:
+    """Adds up the caps of one node's containers. It asks the engine by itself, not through the code under test."""
+
+    def __init__(self, site: str, node: str) -> None:
+        labels = {"label": [f"{LABEL_SITE}={site}", f"{LABEL_NODE}={node}"]}
+        self._engine = Address.parse(None)
+        self._list = "/containers/json?" + urlencode({"all": "1", "filters": json.dumps(labels)})
+        self._known: dict[str, Caps] = {}
+
+    def live(self) -> dict[str, Caps]:
+        """Containers that live now, by name, with their caps; one removed before its caps were read had ended."""
+        found = {}
+        for listed in call(self._engine, "GET", self._list, timeout=60):
+            if listed["State"] in LIVE:
+                caps = self._known.get(listed["Id"]) or self._caps(listed["Id"])
+                if caps is not None:
+                    found[listed["Names"][0].lstrip("/")] = self._known[listed["Id"]] = caps
+        return found
+
+    def _caps(self, container: str) -> Caps | None:
+        seen = self._inspect(container)
+        if seen is None:
+            return None
+        host = seen["HostConfig"]
+        if not host["NanoCpus"] or not host["Memory"]:
+            raise RuntimeError(f"container {container} has no caps: {host['NanoCpus']=} {host['Memory']=}")
+        return Caps(host["NanoCpus"] // 1_000_000, host["Memory"], 1)
+
+    def _inspect(self, container: str) -> dict[str, Any] | None:
+        try:
+            return dict(call(self._engine, "GET", f"/containers/{container}/json", timeout=60))
+        except EngineRefused as refused:
+            if refused.status == 404:
+                return None
+            raise
+
+
+@dataclass
+class Samples:
+    """What was seen, counted."""
+
+    taken: int = 0
+    most: Caps = Caps()
+    live: int = 0
+    #: one line for each sample whose sum of caps was more than the node lends
+    exceeded: list[str] = field(default_factory=list)
+    #: samples in which a slot was idle · and a waiting job fitted · and the plan of that moment would have started one
+    idle: Counter[str] = field(default_factory=Counter)
+    #: how long a row outlived the end that its job was declared to have, at most, ms
+    overrun: int = 0
+
+
+def look(eye: EngineEye, samples: Samples, lent: Amount) -> None:
+    """One look at the engine."""
+    note(samples, eye.live(), lent)
+
+
+def note(samples: Samples, live: Mapping[str, Caps], lent: Amount) -> None:
+    """Count what one look has shown: live containers and their caps."""
+    total = sum(live.values(), Caps())
+    samples.taken += 1
+    samples.live += total.slots
+    most = samples.most
+    samples.most = Caps(
+        max(most.millicores, total.millicores), max(most.memory, total.memory), max(most.slots, total.slots)
+    )
+    if beyond := total.beyond(lent):
+        samples.exceeded.append(f"sample {samples.taken}: {', '.join(beyond)} by {', '.join(sorted(live))}")
+
+
+def look_at_line(stores: Stores, node: Node, samples: Samples) -> None:
+    """One look at the ledger: whether slots are idle that a waiting job could have. A moment between two states of the
+    ledger does not count: it is looked at again."""
+    for _ in range(5):
+        rows = stores.ledger.rows(node.node)
+        free = free_on(node, rows.values())[0]
+        promise, now = stores.ledger.promise(), stores.ledger.now_ms()
+        window = stores.ledger.window([free], *([promise.task_id] if promise else []))
+        if stores.ledger.rows(node.node).keys() == rows.keys():
+            break
+    else:
+        samples.idle["restless"] += 1
+        return
+    samples.idle["looks"] += 1
+    samples.overrun = max(samples.overrun, *(now - row.deadline for row in rows.values()), 0)
+    if not free.slots or not window.candidates:
+        return
+    samples.idle["idle"] += 1
+    space = Space(node, rows, now)
+    if not any(space.covers(need_of(each.shape)) for each in window.candidates):
+        return
+    samples.idle["fits"] += 1
+    made = plan(window.candidates, [Place(node, rows)], worker="", now=now, promise=promise, reasons=False)
+    samples.idle["due"] += bool(made.claims)
+
+
+@dataclass(frozen=True, slots=True)
+class Promised:
+    """A reservation as it was first seen: what it is for, and when it was seen. Epoch ms by Redis' clock."""
+
+    at: int
+    seen: int
+
+
+def glance(stores: Stores, first: dict[str, Promised]) -> None:
+    """Note who is promised when, the first time that a job is."""
+    promise = stores.ledger.promise()
+    if promise is not None and promise.task_id not in first:
+        first[promise.task_id] = Promised(promise.at, stores.ledger.now_ms())
+
+
+@contextmanager
+def watching(look: Callable[[], None], every: float) -> Iterator[None]:
+    """Look every so many seconds, in a thread, while a block runs. Raises at its end what ended the watch too early."""
+    stop, faults = threading.Event(), list[Exception]()
+
+    def watch() -> None:
+        due = time.monotonic()
+        try:
+            while True:
+                look()
+                due = max(due + every, time.monotonic())
+                if stop.wait(due - time.monotonic()):
+                    return
+        except Exception as fault:  # noqa: BLE001 - raised where the block ends
+            faults.append(fault)
+
+    thread = threading.Thread(target=watch, name="watch", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+    if faults:
+        raise faults[0]
