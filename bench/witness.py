@@ -124,7 +124,7 @@ def look_at_line(stores: Stores, node: Node, samples: Samples) -> None:
         rows = stores.ledger.rows(node.node)
         free = free_on(node, rows.values())[0]
         promise, now = stores.ledger.promise(), stores.ledger.now_ms()
-        window = stores.ledger.window([free], *([promise.task_id] if promise else []))
+        window = stores.ledger.window({node.node: free}, *([promise.task_id] if promise else []))
         if stores.ledger.rows(node.node).keys() == rows.keys():
             break
     else:
