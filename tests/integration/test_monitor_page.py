@@ -62,7 +62,7 @@ def test_jobs_come_change_and_end_before_the_readers_eyes(page: Page, site: Site
     open_dashboard(page)
     page.wait("document.getElementById('empty').offsetParent !== null")
     site.submit("big", requests=request(cpu=400), owner="ada")
-    shows(page, "big", "needs 396 cores more than is free")
+    shows(page, "big", "needs 396 cores more than n1 has, even empty")
     shows(page, "big", "No. 1")
     job = site.start("runs", requests=request(cpu=1.5))
     shows(page, "runs", "running")
