@@ -246,10 +246,10 @@ def _record(agent: Agent, job: Job, outcome: Outcome, handle: Handle) -> State:
     latest = persist(handle, lambda: jobs.get(job.task_id))
     step = next_step(latest, outcome, budget=settings.infrastructure_retries, backoff=settings.infrastructure_backoff)
     agent.running.release(job.task_id)
-    if step is not None:
-        agent.runner.send_log(job)  # the next attempt's begins where this one's ends
-        if persist(handle, lambda: jobs.retry(job, outcome, step)):
-            return State.WAITING
+    # Who follows the log leaves at the job's end, and the next attempt's log begins where this one's ends.
+    agent.runner.send_log(job)
+    if step is not None and persist(handle, lambda: jobs.retry(job, outcome, step)):
+        return State.WAITING
     persist(handle, lambda: jobs.finish(job, outcome))
     return State(outcome.state)
 

@@ -31,6 +31,7 @@ READS_PER_TURN = 16
 SETTLE = 5.0
 
 _UNREAD = "the container engine was away when the job ended: the end of its output may be missing here"
+_END_GONE = "the end of the output is missing here: the engine died before it had written it down"
 _CUT_SHORT = "some of the output is missing: the engine kept only its last part while no worker watched"
 
 
@@ -60,6 +61,7 @@ class Pump:
             self._gather, cap=cap, used=sum(ends.values()), on_full=self._say_full if cap else None
         )
         self._demux = Demux()
+        self._replayed = 0
         self._buffer = memoryview(bytearray(BUFFER))
         self._pieces: list[Piece] = []
         #: monotonic time at which `flush` is due; None: nothing waits
@@ -86,6 +88,7 @@ class Pump:
     def feed(self, data: memoryview) -> None:
         """Take the next bytes of the multiplexed stream. Raises EngineUnavailable when they are not in frames."""
         for stream, payload in self._demux.feed(data):
+            self._replayed += len(payload)
             if stream is Stream.NOTICE:
                 log.warning("engine's word in a log", words=bytes(payload[:200]).decode("utf-8", "replace"))
                 continue
@@ -100,13 +103,26 @@ class Pump:
     def rewind(self) -> None:
         """What comes next is the engine's own copy, from the first byte it has."""
         self._demux = Demux()
+        self._replayed = 0
         self._in_file.rewind()
         self._in_live.rewind()
 
     @property
     def behind(self) -> bool:
-        """Whether a replay ended before it came to what was read already: its beginning is gone."""
+        """Whether a replay ended before it came to what was read already."""
         return self._in_file.behind or self._in_live.behind
+
+    @property
+    def beginning_gone(self) -> bool:
+        """Whether that is because the engine let go of the beginning: it keeps at least the cap. Else its end is gone,
+        with an engine that died before it wrote down what it had passed on."""
+        return self.behind and self._replayed >= self._cap
+
+    def note_end_gone(self) -> None:
+        """Say in the file, which has only the engine's copy, that the live log has more."""
+        if self._in_live.behind:
+            self._truncated = True
+            self._write(Stream.NOTICE, notice(_END_GONE))
 
     def take_all(self) -> None:
         """What comes next is the rest of a copy whose beginning is gone: it stands for the last part of the log."""

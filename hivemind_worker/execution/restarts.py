@@ -55,6 +55,13 @@ def _started(pid: int) -> Moment:
     return Moment(now.boot, up, now.wall - now.up + up)
 
 
+def same_engine(one: Moment | None, other: Moment | None) -> bool:
+    """Whether two looks at the engine's start saw the same process, or cannot tell. Pure."""
+    if one is None or other is None:
+        return one is other
+    return (one.boot, one.up) == (other.boot, other.up)
+
+
 def ended_with_engine(found: Found | None, engine_started: Moment | None) -> bool:
     """Whether it was started before this engine, and ended before the engine was done with what it found. Pure."""
     return _ended_within(found, engine_started, TIDYING)

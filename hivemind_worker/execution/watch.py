@@ -17,6 +17,7 @@ from hivemind_worker.execution.gpus import GpuWatch
 from hivemind_worker.execution.handle import Detached, Handle
 from hivemind_worker.execution.logs import Pump
 from hivemind_worker.execution.patience import Backoff, patiently
+from hivemind_worker.execution.restarts import same_engine
 from hivemind_worker.execution.usage import Meter
 from hivemind_worker.execution.verdict import Reason
 from hivemind_worker.execution.wire import EngineRefused, EngineStream
@@ -264,16 +265,26 @@ class Watch:
             complete = self._drain(self._output)
         if not complete:
             patiently(self._handle, self._replay, started=True)
-            if self._pump.behind and not self._mute:
-                patiently(self._handle, self._replay_all, started=True)
+            if self._pump.beginning_gone and not self._mute:
+                self._replay_all()
+            elif self._pump.behind and not self._mute:
+                self._pump.note_end_gone()
 
     def _replay(self) -> None:
         self._pump.rewind()
         self._read_copy()
 
     def _replay_all(self) -> None:
+        """Once: what a second reading brings could not be told from what the first one brought."""
+        copy = patiently(self._handle, lambda: self._copy(follow=False), started=True)
+        if copy is None:
+            return
         self._pump.take_all()
-        self._read_copy()
+        try:
+            if not self._drain(copy):
+                log.warning("output incomplete: the engine's copy broke off", container=self._container[:12])
+        finally:
+            copy.close()
 
     def _read_copy(self) -> None:
         """Raises EngineUnavailable, but not for ever: the job's end must not hang on its log."""
@@ -284,8 +295,10 @@ class Watch:
         if copy is None:
             return
         self._copies += 1
+        asked = self._engine.started_at()
         try:
-            if not self._drain(copy):
+            # An engine that dies ends the stream as if that were all of it.
+            if not self._drain(copy) or not same_engine(asked, self._engine.started_at()):
                 if self._copies < COPY_TRIES:
                     raise EngineUnavailable("the engine's copy of the output does not come")
                 log.warning("output incomplete: the engine's copy does not come", container=self._container[:12])
