@@ -27,6 +27,8 @@ def task_message(view: Mapping[str, Any]) -> task_pb2.Task:
     """The contract's view of a job as a message. Raises ValueError for a field the message does not have."""
     fields = _present(view)
     fields["times"] = _stamps(fields.get("times", {}))
+    if promise := fields.get("waiting", {}).get("promise"):
+        promise |= _stamps({"at": promise["at"]})
     attempts = [task_pb2.TaskAttempt(**_attempt(attempt)) for attempt in fields.pop("attempts", ())]
     return task_pb2.Task(attempts=attempts, **fields)
 
@@ -34,8 +36,7 @@ def task_message(view: Mapping[str, Any]) -> task_pb2.Task:
 def node_message(view: Mapping[str, Any]) -> node_pb2.Node:
     """The contract's view of a node as a message. Raises ValueError for a field the message does not have."""
     fields = _present(view)
-    if "heartbeat" in fields:
-        fields["heartbeat"] = datetime.fromisoformat(fields["heartbeat"])
+    fields |= _stamps({name: fields[name] for name in ("heartbeat", "empty_by", "empty_expected") if name in fields})
     return node_pb2.Node(**fields)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 #: text fields that have no presence on the wire but are null in the contract when there is nothing to say
-_NULL_WHEN_EMPTY = frozenset({"cause", "node", "home", "worker", "bundle_sha256"})
+_NULL_WHEN_EMPTY = frozenset({"cause", "fault", "paid_by", "node", "home", "worker", "bundle_sha256"})
 
 
 def plain(message: Any) -> dict[str, Any]:

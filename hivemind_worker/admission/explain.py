@@ -8,13 +8,16 @@ from typing import Any
 
 from hivemind_worker.admission.outlook import FRONT, Outlook, Outlooks
 from hivemind_worker.admission.rules import Passed, Rules
-from hivemind_worker.admission.summary import LineSummary, summary_of
-from hivemind_worker.domain.job import Job, State, WaitingInfo, view
+from hivemind_worker.admission.summary import LineSummary, kind_of, summary_of
+from hivemind_worker.domain.job import Job, Promised, State, WaitingInfo, iso, view
 from hivemind_worker.domain.line import Promise
 from hivemind_worker.domain.node import Node, NodeState, node_view
 from hivemind_worker.domain.resources import describe
 from hivemind_worker.store.jobs import JobStore
 from hivemind_worker.store.ledger import Ledger
+
+#: kinds of waiting in which the head's promise is part of the reason
+WAIT_FOR_THE_PROMISE = frozenset({"full", "behind", "head"})
 
 
 class Explainer:
@@ -46,14 +49,22 @@ class Explainer:
         """Nodes in the contract's shape. Raises NotFound for a name that no node has."""
         nodes = [self._ledger.node(name)] if name else self._ledger.nodes()
         waiting = self._jobs.counts()["waiting"]
-        return [node_view(node, list(self._ledger.rows(node.node).values()), waiting) for node in nodes]
+        held = self._ledger.rows_by_node(node.node for node in nodes)
+        return [node_view(node, held[node.node], waiting) for node in nodes]
 
 
 def waiting_info(job: Job, position: int | None, outlook: Outlook) -> WaitingInfo:
     """The reason in one sentence, the place, and the seconds until it will probably start. Pure."""
     closed = _home_closed(job, outlook.nodes) if job.assignment.home else _nobody_takes(outlook.nodes)
-    reason = closed or _reason(job, position, outlook)
-    return WaitingInfo(reason=reason, position=position, eta_seconds=outlook.eta_seconds(job.task_id, position))
+    kind = kind_of(job.task_id, outlook)
+    promise = outlook.promise if kind in WAIT_FOR_THE_PROMISE and not closed else None
+    return WaitingInfo(
+        reason=closed or _reason(job, position, outlook),
+        kind=kind,
+        position=position,
+        eta_seconds=outlook.eta_seconds(job.task_id, position),
+        promise=Promised(task_id=promise.task_id, node=promise.node, at=iso(promise.at) or "") if promise else None,
+    )
 
 
 def _nobody_takes(nodes: Sequence[Node]) -> str:

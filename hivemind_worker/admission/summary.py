@@ -24,7 +24,7 @@ class LineSummary:
 
 def summary_of(front: Sequence[str], waiting: int, outlook: Outlook) -> LineSummary:
     """`front`: which of the line's first FRONT jobs may start, in order; `waiting`: how many wait in all."""
-    kinds = Counter(_kind(task_id, outlook) for task_id in front)
+    kinds = Counter(kind_of(task_id, outlook) for task_id in front)
     kinds["unseen"] = unseen = max(0, waiting - FRONT)
     kinds["resting"] += max(0, waiting - unseen - len(front))
     reasons = {reason: kinds[reason] for reason in REASONS}
@@ -36,7 +36,8 @@ def summary_of(front: Sequence[str], waiting: int, outlook: Outlook) -> LineSumm
     return LineSummary(reasons, etas[0] if etas else None, longest)
 
 
-def _kind(task_id: str, outlook: Outlook) -> str:
+def kind_of(task_id: str, outlook: Outlook) -> str:
+    """Why a job of the line's front waits, as one of REASONS."""
     if task_id in outlook.starting:
         return "starting"
     passed = outlook.passed.get(task_id)

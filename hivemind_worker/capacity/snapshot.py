@@ -55,6 +55,9 @@ class Snapshot:
             usage=usage,
             version=__version__,
             trouble=trouble,
+            remarks=capacity.warnings,
+            on_partition=self._settings.on_partition,
+            durability=self._settings.durability,
         )
 
     def _scored(self, gpu: Gpu) -> Gpu:

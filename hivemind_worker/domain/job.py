@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from hivemind_worker.domain.assignment import Assignment
-from hivemind_worker.domain.outcome import LogInfo, Outcome, Usage
+from hivemind_worker.domain.outcome import LogInfo, Outcome, Usage, rule_of
 from hivemind_worker.domain.resources import Request
 
 
@@ -116,14 +116,30 @@ class Job(BaseModel):
         return self.assignment.task_id
 
 
+class Promised(BaseModel):
+    """The head of the line and its promise: it starts by `at` (ISO 8601), on `node` unless it can elsewhere before."""
+
+    model_config = ConfigDict(frozen=True)
+
+    task_id: str
+    node: str
+    at: str
+
+
 class WaitingInfo(BaseModel):
-    """Why a job waits: a reason for a person, its place (1 is next), seconds until it may start if known."""
+    """Why a job waits: a reason for a person, its place (1 is next), seconds until it may start if known.
+
+    `kind` is the reason in one word, of admission/summary.py's REASONS. `promise`: what was promised to the head, where
+    that is what it waits for: its own, if it is the head, or that of the job before it.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     reason: str
+    kind: str = ""
     position: int | None = None
     eta_seconds: float | None = None
+    promise: Promised | None = None
 
 
 def iso(milliseconds: int | None) -> str | None:
@@ -160,8 +176,9 @@ def view(job: Job, waiting: WaitingInfo | None = None) -> dict[str, Any]:
         "timeout_seconds": spec.timeout_seconds,
         "network": spec.network,
         "retries": spec.retries,
+        "spent": {"own": job.failures, "infrastructure": job.infra_failures},
         "bundle_sha256": spec.bundle_sha256 or None,
-        "attempts": [*(_attempt_view(past) for past in job.past), *_newest_attempt(job)],
+        "attempts": [*(_attempt_view(past, followed=True) for past in job.past), *_newest_attempt(job)],
         "archived": job.archived.model_dump() if job.archived else None,
     }
 
@@ -172,12 +189,16 @@ def _evidence(job: Job) -> str:
     return said if job.trouble in said else "; ".join(filter(None, (said, job.trouble)))
 
 
-def _attempt_view(past: PastAttempt) -> dict[str, Any]:
+def _attempt_view(past: PastAttempt, *, followed: bool = False) -> dict[str, Any]:
+    """`followed`: there was another after it, which somebody's retries paid for."""
+    rule = rule_of(past.cause)
     return {
         "attempt": past.attempt,
         "node": past.node or None,
         "worker": past.worker or None,
         "cause": past.cause or None,
+        "fault": rule.fault if rule else None,
+        "paid_by": rule.retry if rule and followed and rule.retry != "never" else None,
         "exit_code": past.exit_code,
         "evidence": past.evidence,
         "admitted": iso(past.admitted),
@@ -231,6 +252,8 @@ def job_of_view(shown: Mapping[str, Any], archived: Archived | None = None) -> J
             worker=shown["worker"] or "",
             times=Times.model_validate({name: _milliseconds(shown["times"].get(name)) for name in Times.model_fields}),
             outcome=Outcome.model_validate(ending) if shown.get("cause") else None,
+            failures=shown.get("spent", {}).get("own", 0),
+            infra_failures=shown.get("spent", {}).get("infrastructure", 0),
             past=tuple(
                 _past_attempt(each) for each in shown.get("attempts", ()) if each["attempt"] != shown["attempt"]
             ),

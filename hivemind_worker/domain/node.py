@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -119,6 +120,12 @@ class Node(BaseModel):
     version: str = ""
     #: why the node admits nothing although it is up; '' when all is well
     trouble: str = ""
+    #: what is odd about its own settings: caps above the machine
+    remarks: tuple[str, ...] = ()
+    #: what becomes of its containers when Redis stays away, `keep` or `stop`; what an acknowledged job survives,
+    #: `always` or `everysec`; '' of a release that does not say
+    on_partition: str = ""
+    durability: str = ""
 
 
 class Reservation(BaseModel):
@@ -208,8 +215,9 @@ def amount_view(amount: Amount) -> dict[str, Any]:
     }
 
 
-def node_view(node: Node, rows: list[Reservation], waiting: int) -> dict[str, Any]:
-    """The node as every outside surface shows it (contract: `nodes --json`)."""
+def node_view(node: Node, held: Mapping[str, Reservation], waiting: int) -> dict[str, Any]:
+    """The node as every outside surface shows it (contract: `nodes --json`); `held`: its rows by task_id."""
+    rows = list(held.values())
     return {
         "node": node.node,
         "state": node.state.value,
@@ -226,10 +234,14 @@ def node_view(node: Node, rows: list[Reservation], waiting: int) -> dict[str, An
         "trouble": node.trouble,
         "gpu_trouble": node.gpu_trouble,
         "caps": caps_view(node.caps),
-        "warnings": list(node.caps.warnings(node.capacity)),
+        "warnings": [*node.remarks, *node.caps.warnings(node.capacity)],
         "cpu_factor": node.cpu_factor,
         "cpu_score": node.cpu_score,
-        "gpus": [gpu_view(gpu, rows) for gpu in node.gpus],
+        "gpus": [gpu_view(gpu, held) for gpu in node.gpus],
+        "empty_by": iso(max((row.deadline for row in rows), default=0) or None),
+        "empty_expected": iso(max((row.expected or row.deadline for row in rows), default=0) or None),
+        "on_partition": node.on_partition,
+        "durability": node.durability,
     }
 
 
@@ -256,7 +268,20 @@ def find_gpus(node: Node, wanted: str) -> tuple[str, ...]:
     return tuple(gpu.uuid for gpu in found)
 
 
-def gpu_view(gpu: Gpu, rows: list[Reservation]) -> dict[str, Any]:
-    """One device as the outside sees it: `held` bytes by `jobs` jobs."""
-    here = [row for row in rows if gpu.uuid in row.gpus]
-    return gpu.model_dump() | {"held": sum(row.gpu_memory or gpu.lendable for row in here), "jobs": len(here)}
+def gpu_view(gpu: Gpu, held: Mapping[str, Reservation]) -> dict[str, Any]:
+    """One device as the outside sees it: `held` bytes of the `lendable` ones by `jobs` jobs, who are its `holders`."""
+    here = {task_id: row for task_id, row in sorted(held.items()) if gpu.uuid in row.gpus}
+    return gpu.model_dump() | {
+        "lendable": gpu.lendable,
+        "held": sum(row.gpu_memory or gpu.lendable for row in here.values()),
+        "jobs": len(here),
+        "holders": [
+            {
+                "task_id": task_id,
+                "owner": row.owner,
+                "memory": row.gpu_memory or gpu.lendable,
+                "whole": not row.gpu_memory,
+            }
+            for task_id, row in here.items()
+        ],
+    }

@@ -72,6 +72,11 @@ CAUSES: dict[Cause, CauseRule] = {
 }
 
 
+def rule_of(cause: str) -> CauseRule | None:
+    """What follows from a cause by its name; None for none, and for one of a newer release."""
+    return CAUSES[Cause(cause)] if cause in set(Cause) else None
+
+
 class Usage(BaseModel):
     """What one attempt used. Bytes and seconds; zeros where the kernel kept no account."""
 

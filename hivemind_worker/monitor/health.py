@@ -33,10 +33,11 @@ Status = Literal["ok", "degraded", "fail", "skipped"]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What one check found, in a sentence."""
+    """What one check found, in a sentence; `warnings`: what is well and yet not as it should be."""
 
     status: Status
     detail: str
+    warnings: tuple[str, ...] = ()
 
 
 class Failed(Exception):
@@ -84,12 +85,12 @@ class Health:
 
         answers = f"answers in {await self._in_thread(ping) * 1000:.1f} ms"
         aside = await self._in_thread(self._stores.audit.quarantined)
-        notes = [answers]
+        notes = []
         if not await self._in_thread(self._stores.audit.keeps_file):
             notes.append("it keeps no append-only file: when it restarts, every job is forgotten")
         if aside:
-            notes.append(f"{aside} damaged things put aside")
-        return Check("ok", "; ".join(notes))
+            notes.append("1 damaged thing put aside" if aside == 1 else f"{aside} damaged things put aside")
+        return Check("ok", "; ".join([answers, *notes]), tuple(notes))
 
     async def _docker(self) -> Check:
         if not self._settings.docker_enabled:

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from hivemind_worker.domain.job import State, WaitingInfo
-from hivemind_worker.domain.node import Gpu, NodeState, NodeUsage
+from hivemind_worker.domain.node import NodeState, NodeUsage
 from hivemind_worker.domain.outcome import BlobRef, Cause, LogInfo, Usage
 from hivemind_worker.domain.resources import Request
 
@@ -42,17 +42,29 @@ class TaskTimes(Schema):
 
 
 class TaskAttempt(Schema):
-    """One attempt; times are ISO 8601, UTC. Without a cause it has not ended."""
+    """One attempt; times are ISO 8601, UTC. Without a cause it has not ended.
+
+    `fault`: whose its end was; `paid_by`: whose retries paid for the one after it, null if there is none.
+    """
 
     attempt: int
     node: str | None
     worker: str | None
     cause: Cause | None
+    fault: Literal["none", "user", "infrastructure"] | None
+    paid_by: Literal["own", "infrastructure"] | None
     exit_code: int | None
     evidence: str
     admitted: str | None
     started: str | None
     finished: str | None
+
+
+class Spent(Schema):
+    """Attempts after which there was another, by whose retries paid for it."""
+
+    own: int
+    infrastructure: int
 
 
 class ArchivedView(Schema):
@@ -86,6 +98,7 @@ class Task(Schema):
     timeout_seconds: float
     network: Literal["none", "internet"]
     retries: int
+    spent: Spent
     bundle_sha256: str | None
     attempts: list[TaskAttempt]
     archived: ArchivedView | None
@@ -150,11 +163,32 @@ class Amounts(Schema):
     spare_cpu: float
 
 
-class GpuView(Gpu):
-    """One device: `held` bytes of it by `jobs` jobs."""
+class GpuHolder(Schema):
+    """A job on a device: `memory` bytes of it, `whole` if it asked for no share."""
 
+    task_id: str
+    owner: str
+    memory: int
+    whole: bool
+
+
+class GpuView(Schema):
+    """One device: of its `lendable` bytes `held` by `jobs` jobs, its `holders`. Of all its memory the driver keeps
+    `reserved`. `trouble`: why it is out of capacity; `cordoned`: an operator keeps new jobs off it."""
+
+    uuid: str
+    name: str
+    index: int
+    parent: str
+    memory: int
+    reserved: int
+    lendable: int
+    trouble: str
+    cordoned: bool
+    score: float
     held: int
     jobs: int
+    holders: list[GpuHolder]
 
 
 class Caps(Schema):
@@ -167,7 +201,12 @@ class Caps(Schema):
 
 
 class NodeView(Schema):
-    """One node. `allocatable` is what it lends, `reserved` what admitted jobs hold of it."""
+    """One node. `allocatable` is what it lends, `reserved` what admitted jobs hold of it.
+
+    `empty_by`: when the last of its jobs ends by its declared timeout, `empty_expected`: when it probably does (ISO
+    8601, UTC; null: it has none). `warnings`: caps above the machine, an operator's and the settings'. `on_partition`:
+    what becomes of its containers when it is cut off from Redis for long; `durability`: what acknowledged jobs survive.
+    """
 
     node: str
     state: NodeState
@@ -188,6 +227,10 @@ class NodeView(Schema):
     cpu_factor: float
     cpu_score: float
     gpus: list[GpuView]
+    empty_by: str | None
+    empty_expected: str | None
+    on_partition: Literal["keep", "stop", ""]
+    durability: Literal["always", "everysec", ""]
 
 
 class Nodes(Schema):
@@ -238,10 +281,11 @@ class Changes(Schema):
 
 
 class CheckView(Schema):
-    """One check."""
+    """One check. `warnings`: what is well, and yet not as it should be; an operator should know of it."""
 
     status: Literal["ok", "degraded", "fail", "skipped"]
     detail: str
+    warnings: list[str]
 
 
 class HealthView(Schema):
@@ -249,3 +293,17 @@ class HealthView(Schema):
 
     status: Literal["ok", "degraded", "fail"]
     checks: dict[str, CheckView]
+
+
+class PutAside(Schema):
+    """One damaged thing: the key in Redis that keeps it for a person to look at, and since when (ISO 8601, UTC)."""
+
+    key: str
+    at: str
+
+
+class Quarantine(Schema):
+    """How many damaged things are kept, and the newest of them."""
+
+    count: int
+    things: list[PutAside]

@@ -174,6 +174,12 @@ class Audit:
         with named_faults():
             return int(self._redis.zcard(self._keys.quarantine))
 
+    def put_aside_last(self, most: int) -> list[tuple[str, int]]:
+        """What was put aside last, newest first: where it is kept, and when it was put there (epoch ms)."""
+        with named_faults():
+            found = self._redis.zrevrange(self._keys.quarantine, 0, most - 1, withscores=True)
+        return [(text(name), int(when)) for name, when in found]
+
     def keeps_file(self) -> bool:
         """Whether the server keeps what it knows in an append-only file."""
         with named_faults():

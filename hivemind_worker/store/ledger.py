@@ -63,6 +63,9 @@ class Ledger:
             "usage": node.usage.model_dump_json(),
             "version": node.version,
             "trouble": node.trouble,
+            "remarks": json.dumps(node.remarks),
+            "on_partition": node.on_partition,
+            "durability": node.durability,
             "gpu_trouble": node.gpu_trouble,
             "cpu_factor": node.cpu_factor,
             "cpu_score": node.cpu_score,
@@ -143,6 +146,9 @@ class Ledger:
             version=record.get("version", ""),
             trouble=record.get("trouble", ""),
             gpu_trouble=record.get("gpu_trouble", ""),
+            remarks=tuple(str(remark) for remark in json.loads(record.get("remarks", "[]"))),
+            on_partition=record.get("on_partition", ""),
+            durability=record.get("durability", ""),
         )
 
     def heartbeats(self) -> dict[str, str]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Annotated
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from hivemind_worker.domain.job import iso
 from hivemind_worker.monitor.context import TheMonitor
-from hivemind_worker.monitor.schemas import HealthView
+from hivemind_worker.monitor.routes.answers import answers
+from hivemind_worker.monitor.schemas import HealthView, Quarantine
 
 router = APIRouter(tags=["observe"])
 
@@ -25,6 +28,14 @@ async def health(monitor: TheMonitor) -> JSONResponse:
         "checks": {name: asdict(check) for name, check in checks.items()},
     }
     return JSONResponse(body, 503 if status == "fail" else 200)
+
+
+@router.get("/api/quarantine", responses=answers(Quarantine))
+def quarantine(monitor: TheMonitor, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> JSONResponse:
+    """Damaged records, rows and log chunks that were put aside, newest first."""
+    audit = monitor.stores.audit
+    things = [{"key": key, "at": iso(at)} for key, at in audit.put_aside_last(limit)]
+    return JSONResponse({"count": audit.quarantined(), "things": things})
 
 
 router.add_api_route("/health", health, methods=["HEAD"], include_in_schema=False)

@@ -9,7 +9,7 @@ from hivemind_worker.admission.explain import waiting_info
 from hivemind_worker.admission.intake import never_fits, with_defaults
 from hivemind_worker.admission.outlook import Forecast, Outlook, outlook_of
 from hivemind_worker.admission.rules import Place
-from hivemind_worker.domain.job import Job, WaitingInfo
+from hivemind_worker.domain.job import Job, Promised, WaitingInfo
 from hivemind_worker.domain.limits import OwnersRunning
 from hivemind_worker.domain.line import Candidate
 from hivemind_worker.domain.node import Gpu, Node, NodeState, Reservation
@@ -62,6 +62,19 @@ def test_who_is_before_it_is_named_with_its_promise() -> None:
     held = row(cpu=1.5).model_copy(update={"deadline": 3 * 86_400_000})
     reason = told(LARGE, 2, [node()], {"n1": {"x": held}}, [candidate("t0", cpu=3.0)]).reason
     assert reason == "needs 1.5 cores more than is free now; t0 is before it and starts on n1 by 1970-01-04 00:00 UTC"
+
+
+def test_a_reason_has_a_word_for_programs_and_the_promise_it_waits_for() -> None:
+    held = {"n1": {"x": row(cpu=1.5).model_copy(update={"deadline": 125_000})}}
+    head = told(LARGE, 1, [node()], held)
+    own = Promised(task_id=LARGE.task_id, node="n1", at="1970-01-01T00:02:05.000Z")
+    assert (head.kind, head.promise) == ("head", own)
+    second = told(LARGE, 2, [node()], held, [candidate("t0", cpu=4.0)])
+    assert second.kind == "full"
+    assert second.promise is not None
+    assert second.promise.task_id == "t0"
+    assert told(LARGE, nodes=[node(state=NodeState.DRAINING)]).promise is None
+    assert (told(job(), nodes=[node()]).kind, told(job(), nodes=[node()]).promise) == ("starting", None)
 
 
 def test_a_job_that_fits_but_would_delay_the_head_says_whom() -> None:

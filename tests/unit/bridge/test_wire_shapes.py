@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bridge.call_error import CallError
 from bridge.messages import assignment_fields, node_message, task_message
 from bridge.plain import assignment_message, plain
-from hivemind_worker.domain.job import State, Times, WaitingInfo, view
+from hivemind_worker.domain.job import PastAttempt, Promised, State, Times, WaitingInfo, view
 from hivemind_worker.domain.node import Gpu, node_view
 from hivemind_worker.domain.outcome import BlobRef, Cause, LogInfo, Outcome, Usage
 from tests.builders import assignment, job, node, row
@@ -45,15 +45,27 @@ def test_a_job_with_an_outcome_survives_the_wire(
 
 
 @pytest.mark.parametrize(
-    "info", [None, WaitingInfo(reason="because"), WaitingInfo(reason="because", position=1, eta_seconds=0.0)]
+    "info",
+    [
+        None,
+        WaitingInfo(reason="because"),
+        WaitingInfo(reason="because", position=1, eta_seconds=0.0),
+        WaitingInfo(
+            reason="because", kind="head", promise=Promised(task_id="a", node="n", at="2026-01-02T03:04:05.678Z")
+        ),
+    ],
 )
 def test_a_waiting_job_survives_the_wire(info: WaitingInfo | None) -> None:
-    shown = view(job(), info)
+    lost = (PastAttempt(attempt=1, node="n1", cause="node_lost"), PastAttempt(attempt=2, cause="exit", exit_code=1))
+    shown = view(job(past=lost, failures=1, infra_failures=1), info)
     assert plain(task_message(shown)) == shown
 
 
 def test_a_node_survives_the_wire() -> None:
-    shown = node_view(node(gpus=(Gpu(uuid="g", name="A card", memory=2**36),)), [row()], 3)
+    held = row(gpus=("g",), owner="ann", gpu_memory=2**30).model_copy(update={"deadline": 9_000, "expected": 8_000})
+    shown = node_view(node(gpus=(Gpu(uuid="g", name="A card", memory=2**36),)), {"t1": held}, 3)
+    assert shown["gpus"][0]["holders"] == [{"task_id": "t1", "owner": "ann", "memory": 2**30, "whole": False}]
+    assert (shown["empty_by"], shown["empty_expected"]) == ("1970-01-01T00:00:09.000Z", "1970-01-01T00:00:08.000Z")
     assert plain(node_message(shown)) == shown
 
 

@@ -46,15 +46,15 @@ def test_how_long_an_ended_job_ran_is_what_was_measured_not_when_its_end_could_b
 
 
 def test_a_job_on_a_silent_node_says_since_when_it_is_silent() -> None:
-    silent = node_view(node(state=NodeState.DOWN).model_copy(update={"heartbeat": 60_000}), [], 0)
+    silent = node_view(node(state=NodeState.DOWN).model_copy(update={"heartbeat": 60_000}), {}, 0)
     held = job(state=State.RUNNING, node="n1", worker="w1")
     assert dict(described(held, trouble(silent)))["node"] == "n1 (w1), silent since 1970-01-01T00:01:00.000Z"
     assert list(remarks(silent)) == ["n1: silent since 1970-01-01T00:01:00.000Z"]
 
 
 def test_a_node_whose_engine_does_not_answer_says_so() -> None:
-    well = node_view(node(), [], 0)
-    ill = node_view(node().model_copy(update={"trouble": "the engine does not answer"}), [], 0)
+    well = node_view(node(), {}, 0)
+    ill = node_view(node().model_copy(update={"trouble": "the engine does not answer"}), {}, 0)
     assert "n1: the engine does not answer" in list(remarks(ill))
     assert list(remarks(well)) == []
 

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from hivemind_worker.domain.job import State, Times, WaitingInfo, view
-from hivemind_worker.domain.node import node_view
+from hivemind_worker.domain.job import PastAttempt, Promised, State, Times, WaitingInfo, view
+from hivemind_worker.domain.node import Gpu, node_view
 from hivemind_worker.domain.outcome import BlobRef, Cause, Outcome
 from hivemind_worker.monitor.health import reachable
 from hivemind_worker.monitor.routes.nodes import summed
@@ -15,6 +15,9 @@ from hivemind_worker.monitor.schemas import Amounts, NodeView, Task
 from hivemind_worker.monitor.sse import frame
 from hivemind_worker.store.events import order
 from tests.builders import job, node, row
+
+LOST = (PastAttempt(attempt=1, node="n1", cause="node_lost"),)
+A_CARD = Gpu(uuid="g", name="A card", memory=2**34, reserved=2**30)
 
 
 def test_content_cannot_end_a_frame_early() -> None:
@@ -36,6 +39,9 @@ def test_the_task_of_openapi_is_the_view() -> None:
     done = Outcome(cause=Cause.OOM, exit_code=137, evidence="seen", artifact=BlobRef(sha256="a" * 64, size=9))
     for shown in (
         view(job(), WaitingInfo(reason="full", position=3)),
+        view(
+            job(past=LOST), WaitingInfo(reason="next", kind="head", promise=Promised(task_id="t1", node="n1", at="x"))
+        ),
         view(job(state=State.FAILED, outcome=done, times=Times(created=0, admitted=1, started=2, finished=3))),
     ):
         assert set(shown) == set(Task.model_fields)
@@ -43,15 +49,15 @@ def test_the_task_of_openapi_is_the_view() -> None:
 
 
 def test_the_node_of_openapi_is_the_view() -> None:
-    shown = node_view(node(), [row()], 3)
+    shown = node_view(node(gpus=(A_CARD,)), {"t1": row(gpus=("g",))}, 3)
     assert set(shown) == set(NodeView.model_fields)
     NodeView.model_validate(shown)
 
 
 def test_sums_over_nodes_weigh_cpu_by_cores_and_never_show_less_than_nothing_free() -> None:
     big, small = (
-        node_view(node("big", millicores=8000), [row(cpu=6)], 0),
-        node_view(node("small", millicores=2000), [row(cpu=4)], 0),
+        node_view(node("big", millicores=8000), {"t1": row(cpu=6)}, 0),
+        node_view(node("small", millicores=2000), {"t1": row(cpu=4)}, 0),
     )
     big["usage"]["cpu_percent"], small["usage"]["cpu_percent"] = 50.0, 100.0
     site = summed([big, small])

@@ -42,7 +42,7 @@ class NodeUsage(_message.Message):
     def __init__(self, cpu_percent: _Optional[float] = ..., memory_used: _Optional[int] = ..., disk_used: _Optional[int] = ..., load_1m: _Optional[float] = ..., cpu_pressure: _Optional[float] = ...) -> None: ...
 
 class Gpu(_message.Message):
-    __slots__ = ("uuid", "name", "memory", "reserved", "index", "parent", "trouble", "cordoned", "held", "jobs", "score")
+    __slots__ = ("uuid", "name", "memory", "reserved", "index", "parent", "trouble", "cordoned", "held", "jobs", "score", "lendable", "holders")
     UUID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     MEMORY_FIELD_NUMBER: _ClassVar[int]
@@ -54,6 +54,8 @@ class Gpu(_message.Message):
     HELD_FIELD_NUMBER: _ClassVar[int]
     JOBS_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
+    LENDABLE_FIELD_NUMBER: _ClassVar[int]
+    HOLDERS_FIELD_NUMBER: _ClassVar[int]
     uuid: str
     name: str
     memory: int
@@ -65,7 +67,21 @@ class Gpu(_message.Message):
     held: int
     jobs: int
     score: float
-    def __init__(self, uuid: _Optional[str] = ..., name: _Optional[str] = ..., memory: _Optional[int] = ..., reserved: _Optional[int] = ..., index: _Optional[int] = ..., parent: _Optional[str] = ..., trouble: _Optional[str] = ..., cordoned: _Optional[bool] = ..., held: _Optional[int] = ..., jobs: _Optional[int] = ..., score: _Optional[float] = ...) -> None: ...
+    lendable: int
+    holders: _containers.RepeatedCompositeFieldContainer[GpuHolder]
+    def __init__(self, uuid: _Optional[str] = ..., name: _Optional[str] = ..., memory: _Optional[int] = ..., reserved: _Optional[int] = ..., index: _Optional[int] = ..., parent: _Optional[str] = ..., trouble: _Optional[str] = ..., cordoned: _Optional[bool] = ..., held: _Optional[int] = ..., jobs: _Optional[int] = ..., score: _Optional[float] = ..., lendable: _Optional[int] = ..., holders: _Optional[_Iterable[_Union[GpuHolder, _Mapping]]] = ...) -> None: ...
+
+class GpuHolder(_message.Message):
+    __slots__ = ("task_id", "owner", "memory", "whole")
+    TASK_ID_FIELD_NUMBER: _ClassVar[int]
+    OWNER_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_FIELD_NUMBER: _ClassVar[int]
+    WHOLE_FIELD_NUMBER: _ClassVar[int]
+    task_id: str
+    owner: str
+    memory: int
+    whole: bool
+    def __init__(self, task_id: _Optional[str] = ..., owner: _Optional[str] = ..., memory: _Optional[int] = ..., whole: _Optional[bool] = ...) -> None: ...
 
 class NodeCaps(_message.Message):
     __slots__ = ("max_cpu", "max_memory", "max_gpus", "max_tasks")
@@ -80,7 +96,7 @@ class NodeCaps(_message.Message):
     def __init__(self, max_cpu: _Optional[float] = ..., max_memory: _Optional[int] = ..., max_gpus: _Optional[int] = ..., max_tasks: _Optional[int] = ...) -> None: ...
 
 class Node(_message.Message):
-    __slots__ = ("node", "state", "capacity", "reserved_for_system", "allocatable", "reserved", "usage", "running", "waiting", "heartbeat", "workers", "version", "gpus", "trouble", "caps", "warnings", "cpu_factor", "cpu_score", "gpu_trouble")
+    __slots__ = ("node", "state", "capacity", "reserved_for_system", "allocatable", "reserved", "usage", "running", "waiting", "heartbeat", "workers", "version", "gpus", "trouble", "caps", "warnings", "cpu_factor", "cpu_score", "gpu_trouble", "empty_by", "empty_expected", "on_partition", "durability")
     NODE_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     CAPACITY_FIELD_NUMBER: _ClassVar[int]
@@ -100,6 +116,10 @@ class Node(_message.Message):
     CPU_FACTOR_FIELD_NUMBER: _ClassVar[int]
     CPU_SCORE_FIELD_NUMBER: _ClassVar[int]
     GPU_TROUBLE_FIELD_NUMBER: _ClassVar[int]
+    EMPTY_BY_FIELD_NUMBER: _ClassVar[int]
+    EMPTY_EXPECTED_FIELD_NUMBER: _ClassVar[int]
+    ON_PARTITION_FIELD_NUMBER: _ClassVar[int]
+    DURABILITY_FIELD_NUMBER: _ClassVar[int]
     node: str
     state: str
     capacity: NodeResources
@@ -119,7 +139,11 @@ class Node(_message.Message):
     cpu_factor: float
     cpu_score: float
     gpu_trouble: str
-    def __init__(self, node: _Optional[str] = ..., state: _Optional[str] = ..., capacity: _Optional[_Union[NodeResources, _Mapping]] = ..., reserved_for_system: _Optional[_Union[NodeResources, _Mapping]] = ..., allocatable: _Optional[_Union[NodeResources, _Mapping]] = ..., reserved: _Optional[_Union[NodeResources, _Mapping]] = ..., usage: _Optional[_Union[NodeUsage, _Mapping]] = ..., running: _Optional[int] = ..., waiting: _Optional[int] = ..., heartbeat: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., workers: _Optional[_Iterable[str]] = ..., version: _Optional[str] = ..., gpus: _Optional[_Iterable[_Union[Gpu, _Mapping]]] = ..., trouble: _Optional[str] = ..., caps: _Optional[_Union[NodeCaps, _Mapping]] = ..., warnings: _Optional[_Iterable[str]] = ..., cpu_factor: _Optional[float] = ..., cpu_score: _Optional[float] = ..., gpu_trouble: _Optional[str] = ...) -> None: ...
+    empty_by: _timestamp_pb2.Timestamp
+    empty_expected: _timestamp_pb2.Timestamp
+    on_partition: str
+    durability: str
+    def __init__(self, node: _Optional[str] = ..., state: _Optional[str] = ..., capacity: _Optional[_Union[NodeResources, _Mapping]] = ..., reserved_for_system: _Optional[_Union[NodeResources, _Mapping]] = ..., allocatable: _Optional[_Union[NodeResources, _Mapping]] = ..., reserved: _Optional[_Union[NodeResources, _Mapping]] = ..., usage: _Optional[_Union[NodeUsage, _Mapping]] = ..., running: _Optional[int] = ..., waiting: _Optional[int] = ..., heartbeat: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., workers: _Optional[_Iterable[str]] = ..., version: _Optional[str] = ..., gpus: _Optional[_Iterable[_Union[Gpu, _Mapping]]] = ..., trouble: _Optional[str] = ..., caps: _Optional[_Union[NodeCaps, _Mapping]] = ..., warnings: _Optional[_Iterable[str]] = ..., cpu_factor: _Optional[float] = ..., cpu_score: _Optional[float] = ..., gpu_trouble: _Optional[str] = ..., empty_by: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., empty_expected: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., on_partition: _Optional[str] = ..., durability: _Optional[str] = ...) -> None: ...
 
 class GetNodeRequest(_message.Message):
     __slots__ = ("node",)

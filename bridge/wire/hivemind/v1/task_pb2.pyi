@@ -112,15 +112,29 @@ class GetTaskRequest(_message.Message):
     task_id: str
     def __init__(self, task_id: _Optional[str] = ...) -> None: ...
 
+class Promised(_message.Message):
+    __slots__ = ("task_id", "node", "at")
+    TASK_ID_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    AT_FIELD_NUMBER: _ClassVar[int]
+    task_id: str
+    node: str
+    at: _timestamp_pb2.Timestamp
+    def __init__(self, task_id: _Optional[str] = ..., node: _Optional[str] = ..., at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
 class Waiting(_message.Message):
-    __slots__ = ("reason", "position", "eta_seconds")
+    __slots__ = ("reason", "position", "eta_seconds", "kind", "promise")
     REASON_FIELD_NUMBER: _ClassVar[int]
     POSITION_FIELD_NUMBER: _ClassVar[int]
     ETA_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    PROMISE_FIELD_NUMBER: _ClassVar[int]
     reason: str
     position: int
     eta_seconds: float
-    def __init__(self, reason: _Optional[str] = ..., position: _Optional[int] = ..., eta_seconds: _Optional[float] = ...) -> None: ...
+    kind: str
+    promise: Promised
+    def __init__(self, reason: _Optional[str] = ..., position: _Optional[int] = ..., eta_seconds: _Optional[float] = ..., kind: _Optional[str] = ..., promise: _Optional[_Union[Promised, _Mapping]] = ...) -> None: ...
 
 class Times(_message.Message):
     __slots__ = ("created", "admitted", "started", "finished")
@@ -169,7 +183,7 @@ class LogInfo(_message.Message):
     def __init__(self, bytes: _Optional[int] = ..., truncated: _Optional[bool] = ...) -> None: ...
 
 class TaskAttempt(_message.Message):
-    __slots__ = ("attempt", "node", "worker", "cause", "exit_code", "evidence", "admitted", "started", "finished")
+    __slots__ = ("attempt", "node", "worker", "cause", "exit_code", "evidence", "admitted", "started", "finished", "fault", "paid_by")
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     NODE_FIELD_NUMBER: _ClassVar[int]
     WORKER_FIELD_NUMBER: _ClassVar[int]
@@ -179,6 +193,8 @@ class TaskAttempt(_message.Message):
     ADMITTED_FIELD_NUMBER: _ClassVar[int]
     STARTED_FIELD_NUMBER: _ClassVar[int]
     FINISHED_FIELD_NUMBER: _ClassVar[int]
+    FAULT_FIELD_NUMBER: _ClassVar[int]
+    PAID_BY_FIELD_NUMBER: _ClassVar[int]
     attempt: int
     node: str
     worker: str
@@ -188,7 +204,17 @@ class TaskAttempt(_message.Message):
     admitted: _timestamp_pb2.Timestamp
     started: _timestamp_pb2.Timestamp
     finished: _timestamp_pb2.Timestamp
-    def __init__(self, attempt: _Optional[int] = ..., node: _Optional[str] = ..., worker: _Optional[str] = ..., cause: _Optional[str] = ..., exit_code: _Optional[int] = ..., evidence: _Optional[str] = ..., admitted: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finished: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    fault: str
+    paid_by: str
+    def __init__(self, attempt: _Optional[int] = ..., node: _Optional[str] = ..., worker: _Optional[str] = ..., cause: _Optional[str] = ..., exit_code: _Optional[int] = ..., evidence: _Optional[str] = ..., admitted: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finished: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., fault: _Optional[str] = ..., paid_by: _Optional[str] = ...) -> None: ...
+
+class Spent(_message.Message):
+    __slots__ = ("own", "infrastructure")
+    OWN_FIELD_NUMBER: _ClassVar[int]
+    INFRASTRUCTURE_FIELD_NUMBER: _ClassVar[int]
+    own: int
+    infrastructure: int
+    def __init__(self, own: _Optional[int] = ..., infrastructure: _Optional[int] = ...) -> None: ...
 
 class Archived(_message.Message):
     __slots__ = ("artifact_kept",)
@@ -197,7 +223,7 @@ class Archived(_message.Message):
     def __init__(self, artifact_kept: _Optional[bool] = ...) -> None: ...
 
 class Task(_message.Message):
-    __slots__ = ("task_id", "state", "cause", "exit_code", "attempt", "owner", "node", "worker", "image", "command", "requests", "priority", "waiting", "times", "usage", "artifact", "log", "evidence", "timeout_seconds", "network", "retries", "bundle_sha256", "attempts", "archived", "home")
+    __slots__ = ("task_id", "state", "cause", "exit_code", "attempt", "owner", "node", "worker", "image", "command", "requests", "priority", "waiting", "times", "usage", "artifact", "log", "evidence", "timeout_seconds", "network", "retries", "bundle_sha256", "attempts", "archived", "home", "spent")
     TASK_ID_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     CAUSE_FIELD_NUMBER: _ClassVar[int]
@@ -223,6 +249,7 @@ class Task(_message.Message):
     ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
     ARCHIVED_FIELD_NUMBER: _ClassVar[int]
     HOME_FIELD_NUMBER: _ClassVar[int]
+    SPENT_FIELD_NUMBER: _ClassVar[int]
     task_id: str
     state: str
     cause: str
@@ -248,7 +275,8 @@ class Task(_message.Message):
     attempts: _containers.RepeatedCompositeFieldContainer[TaskAttempt]
     archived: Archived
     home: str
-    def __init__(self, task_id: _Optional[str] = ..., state: _Optional[str] = ..., cause: _Optional[str] = ..., exit_code: _Optional[int] = ..., attempt: _Optional[int] = ..., owner: _Optional[str] = ..., node: _Optional[str] = ..., worker: _Optional[str] = ..., image: _Optional[str] = ..., command: _Optional[_Iterable[str]] = ..., requests: _Optional[_Union[Resources, _Mapping]] = ..., priority: _Optional[int] = ..., waiting: _Optional[_Union[Waiting, _Mapping]] = ..., times: _Optional[_Union[Times, _Mapping]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., artifact: _Optional[_Union[Artifact, _Mapping]] = ..., log: _Optional[_Union[LogInfo, _Mapping]] = ..., evidence: _Optional[str] = ..., timeout_seconds: _Optional[float] = ..., network: _Optional[str] = ..., retries: _Optional[int] = ..., bundle_sha256: _Optional[str] = ..., attempts: _Optional[_Iterable[_Union[TaskAttempt, _Mapping]]] = ..., archived: _Optional[_Union[Archived, _Mapping]] = ..., home: _Optional[str] = ...) -> None: ...
+    spent: Spent
+    def __init__(self, task_id: _Optional[str] = ..., state: _Optional[str] = ..., cause: _Optional[str] = ..., exit_code: _Optional[int] = ..., attempt: _Optional[int] = ..., owner: _Optional[str] = ..., node: _Optional[str] = ..., worker: _Optional[str] = ..., image: _Optional[str] = ..., command: _Optional[_Iterable[str]] = ..., requests: _Optional[_Union[Resources, _Mapping]] = ..., priority: _Optional[int] = ..., waiting: _Optional[_Union[Waiting, _Mapping]] = ..., times: _Optional[_Union[Times, _Mapping]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., artifact: _Optional[_Union[Artifact, _Mapping]] = ..., log: _Optional[_Union[LogInfo, _Mapping]] = ..., evidence: _Optional[str] = ..., timeout_seconds: _Optional[float] = ..., network: _Optional[str] = ..., retries: _Optional[int] = ..., bundle_sha256: _Optional[str] = ..., attempts: _Optional[_Iterable[_Union[TaskAttempt, _Mapping]]] = ..., archived: _Optional[_Union[Archived, _Mapping]] = ..., home: _Optional[str] = ..., spent: _Optional[_Union[Spent, _Mapping]] = ...) -> None: ...
 
 class ListTasksRequest(_message.Message):
     __slots__ = ("state", "owner", "limit", "cursor", "active_only")
