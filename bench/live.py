@@ -17,6 +17,7 @@ from bench.node import BenchNode, node
 from bench.numbers import markdown, percentile
 from bench.witness import EngineEye, Promised, Samples, glance, look, look_at_line, watching
 from bridge.client import Client
+from hivemind_worker.admission.rules import Rules
 from hivemind_worker.bootstrap import Stores
 from hivemind_worker.domain.job import Job, State
 from hivemind_worker.domain.node import Node
@@ -99,7 +100,7 @@ def _crowd(here: BenchNode, place: Node, mix: Mix) -> dict[str, Any]:
     known, begun = _ended(stores), time.monotonic()
     with (
         watching(lambda: look(eye, samples, place.allocatable), EVERY),
-        watching(lambda: look_at_line(stores, place, samples), EVERY),
+        watching(lambda: look_at_line(stores, place, samples, Rules.of(here.settings)), EVERY),
         watching(lambda: glance(stores, first), GLANCE),
         Client(here.address) as client,
     ):

@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 
 from hivemind_worker.admission.devices import free_on
 from hivemind_worker.admission.policy import plan
-from hivemind_worker.admission.rules import Place
+from hivemind_worker.admission.rules import Place, Rules
 from hivemind_worker.admission.space import Space, need_of
 from hivemind_worker.bootstrap import Stores
 from hivemind_worker.domain.node import Node
@@ -117,7 +117,7 @@ def note(samples: Samples, live: Mapping[str, Caps], lent: Amount) -> None:
         samples.exceeded.append(f"sample {samples.taken}: {', '.join(beyond)} by {', '.join(sorted(live))}")
 
 
-def look_at_line(stores: Stores, node: Node, samples: Samples) -> None:
+def look_at_line(stores: Stores, node: Node, samples: Samples, rules: Rules) -> None:
     """One look at the ledger: whether slots are idle that a waiting job could have. A moment between two states of the
     ledger does not count: it is looked at again."""
     for _ in range(5):
@@ -139,7 +139,8 @@ def look_at_line(stores: Stores, node: Node, samples: Samples) -> None:
     if not any(space.covers(need_of(each.shape)) for each in window.candidates):
         return
     samples.idle["fits"] += 1
-    made = plan(window.candidates, [Place(node, rows)], worker="", now=now, promise=promise, reasons=False)
+    place = Place(node, rows)
+    made = plan(window.candidates, [place], worker="", now=now, rules=rules, promise=promise, reasons=False)
     samples.idle["due"] += bool(made.claims)
 
 

@@ -61,7 +61,7 @@ class TaskService:
         self._changes = changes
         self._quick = quick
         self._bulk = bulk
-        self._explainer = Explainer(stores.jobs, stores.ledger, Rules(weights=settings.weights))
+        self._explainer = Explainer(stores.jobs, stores.ledger, Rules.of(settings))
         self._intake = Intake(stores.jobs, RecentNodes(stores.ledger), stores.bundles, settings)
         self._assign: Batcher[_Asked, _Accepted] = Batcher("intake", self._accept)
         self._lookups = Lookups(stores, self._explainer, bulk)

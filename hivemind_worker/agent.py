@@ -161,7 +161,7 @@ def build_agent(
             stores.ledger,
             node=node,
             worker=worker,
-            rules=PolicyRules(weights=settings.weights),
+            rules=PolicyRules.of(settings),
             hint=hinter.hint,
         ),
         lease=LEASE_BEATS * settings.beat,

@@ -134,6 +134,7 @@ class Settings(BaseSettings):
     read_only_rootfs: bool = True
     tmp_size: Bytes = 64 * MIB
     stop_grace: Seconds = 10.0
+    job_overhead: Annotated[Seconds, Field(ge=0.1, le=600)] = 5.0
     job_uid: Annotated[int, Field(ge=1, le=2**31)] = 64646
 
     # --- bounds on what a job may bring and leave ----------------------------------------------------
@@ -169,8 +170,8 @@ class Settings(BaseSettings):
 
     @field_validator(
         "ageing", "beat", "heartbeat_timeout", "node_lost_after", "infrastructure_backoff",
-        "default_timeout", "pull_timeout", "stop_grace", "keep_failed_workspace", "retention", "history_retention",
-        "history_patience", "session_timeout", "resource_report_interval", mode="before",
+        "default_timeout", "pull_timeout", "stop_grace", "job_overhead", "keep_failed_workspace", "retention",
+        "history_retention", "history_patience", "session_timeout", "resource_report_interval", mode="before",
     )  # fmt: skip
     @classmethod
     def _time(cls, value: Any) -> Any:

@@ -54,7 +54,7 @@ def forecast(
 
 def expected_end(row: Reservation, now: int) -> int:
     """When a held job will probably end. One that has outlived its prediction gets as much again as it is over by."""
-    latest = max(now + 1, row.deadline)
+    latest = row.ends_by(now)
     if not row.expected:
         return latest
     return min(latest, row.expected if row.expected > now else now + max(1, now - row.expected))

@@ -104,7 +104,7 @@ class _Planning:
             self.promise = None
             return
         fitting = [each for each in fitting if each.task_id not in self._started and self._covers(each)]
-        if not fitting and self.promise is not None and self.promise.task_id == head.task_id and self._holds():
+        if not fitting and self._holds(head):
             return
         self._reserve(head, with_slack=True)
         if fair:
@@ -115,10 +115,13 @@ class _Planning:
         self._reserve(head, with_slack=False)
         self._start_all(self._by_merit(fitting, head), "fill", head)
 
-    def _holds(self) -> bool:
-        """Whether the promise is on an open node and not due: then nothing about it can have changed for the worse."""
-        assert self.promise is not None
-        return self.promise.at > self._now and any(space.name == self.promise.node for space in self._spaces)
+    def _holds(self, head: Candidate) -> bool:
+        """Whether the head has a promise that declared ends still bear out. A late start may have moved one."""
+        known = self.promise
+        if known is None or known.task_id != head.task_id or known.at <= self._now:
+            return False
+        need = need_of(head.shape)
+        return any(space.keep(need, known.at) for space in self._spaces_for(head) if space.name == known.node)
 
     # --- who --------------------------------------------------------------------------------------------
 
@@ -227,7 +230,7 @@ class _Planning:
         """Start it where it leaves the largest holes whole; does nothing where it would cost the head its room."""
         if self._covered.get(candidate.need) is False or self._owners.full(candidate.owner):
             return
-        need, until = need_of(candidate.shape), self._now + int(candidate.timeout_seconds * 1000)
+        need, until = need_of(candidate.shape), self._until(candidate)
         if why == "turn":
             for space in self._spaces:
                 space.let_go()
@@ -249,12 +252,18 @@ class _Planning:
             worker=self._worker,
             gpus=gpus,
             deadline=until,
+            from_start=int((candidate.timeout_seconds + self._rules.ending) * 1000) if self._rules.starting else 0,
             owner=candidate.owner,
             expected=self._now + int(candidate.expected * 1000),
         )
         self.claims.append(Claim(candidate.task_id, candidate.line or candidate.shape, row, space.name, why))
         if self.promise is not None and self.promise.task_id == candidate.task_id:
             self.promise = None
+
+    def _until(self, candidate: Candidate) -> int:
+        """By when it is declared to be gone again, if it starts now."""
+        rules = self._rules
+        return self._now + int((rules.starting + candidate.timeout_seconds + rules.ending) * 1000)
 
     # --- why not ----------------------------------------------------------------------------------------
 

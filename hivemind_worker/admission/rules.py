@@ -8,6 +8,7 @@ from typing import Literal
 
 from hivemind_worker.domain.line import Claim, Promise
 from hivemind_worker.domain.node import Node, Reservation
+from hivemind_worker.settings import Settings
 
 #: why a job was started: first of the line · short, so that it hardly delays anyone · as large as the node, while the
 #: node is empty for it · before its turn, beside the head's room
@@ -26,8 +27,17 @@ class Rules:
     wide_age: float = 0.2
     #: added to the time that jobs have waited when they are compared, seconds: newcomers differ by size alone
     patience: float = 3600.0
+    #: seconds that a job is held before its container runs, and after its timeout, at most: promises allow for both
+    starting: float = 0.0
+    ending: float = 0.0
     #: owners' shares; empty: first come, first served. An owner who is not named has 1
     weights: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, settings: Settings) -> Rules:
+        """The node's: a timeout counts from the container's start, and ends with SIGTERM and a grace."""
+        spare = settings.job_overhead
+        return cls(weights=settings.weights, starting=spare, ending=settings.stop_grace + spare)
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,11 +63,9 @@ class Space:
         self.node, self.name, self._now = node, node.node, now
         lent = node.allocatable
         self.whole: Vector = (lent.millicores, lent.memory, lent.disk, lent.pids, lent.slots, lent.spare)
-        # A row past its deadline is about to end: it has no time of its own any more.
-        soon = now + 1
         self._held = [
             Held(
-                row.deadline if row.deadline > soon else soon,
+                row.ends_by(now),
                 _vector(row.millicores, row.memory, row.disk, row.pids, row.reclaimable),
                 row.gpus,
                 row.gpu_memory,

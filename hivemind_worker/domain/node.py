@@ -12,6 +12,9 @@ from hivemind_worker.domain.errors import InvalidField, NotFound
 from hivemind_worker.domain.job import iso
 from hivemind_worker.domain.resources import Amount, Request, describe
 
+#: milliseconds; a row that is late is not expected to be given back sooner than this after it should have been
+SOON = 1000
+
 
 class NodeState(StrEnum):
     """Whether a node takes work."""
@@ -146,8 +149,11 @@ class Reservation(BaseModel):
     gpu_memory: int = 0
     #: whose job it is, for limits and fair shares
     owner: str = ""
-    #: epoch milliseconds at which the declared timeout ends, counted from admission
+    #: epoch milliseconds by which it should be given back. At admission that allows for the container's start; the
+    #: start, once it is known, moves it (scripts/advance.lua)
     deadline: int = 0
+    #: milliseconds that it is held at most once its container runs; 0: it does, and `deadline` counts from there
+    from_start: int = 0
     #: epoch milliseconds at which it will probably end, by earlier runs of its kind; 0: not known
     expected: int = 0
 
@@ -160,6 +166,7 @@ class Reservation(BaseModel):
         worker: str,
         gpus: tuple[str, ...],
         deadline: int,
+        from_start: int = 0,
         owner: str = "",
         expected: int = 0,
     ) -> Reservation:
@@ -176,8 +183,18 @@ class Reservation(BaseModel):
             gpu_memory=request.gpu_memory if gpus else 0,
             owner=owner,
             deadline=deadline,
+            from_start=from_start,
             expected=expected,
         )
+
+    def ends_by(self, now: int) -> int:
+        """By when it is given back, as far as is declared; always after `now`. Epoch ms.
+
+        One that is late, with its start or with its end, is given as long again as it is late, a second at least, and
+        in doublings: what is promised on its account is put off a few times, not at every look.
+        """
+        late = now - (self.deadline - self.from_start)
+        return self.deadline if late < 0 else self.deadline + max(SOON, 1 << late.bit_length())
 
     @property
     def amount(self) -> Amount:

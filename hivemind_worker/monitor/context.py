@@ -36,7 +36,7 @@ class Monitor:
     def build(cls, settings: Settings, stores: Stores) -> Monitor:
         """Wire the parts, in the event loop they will serve. Connects to nothing."""
         loop, wanted = asyncio.get_running_loop(), threading.Event()
-        explainer = Explainer(stores.jobs, stores.ledger, Rules(weights=settings.weights))
+        explainer = Explainer(stores.jobs, stores.ledger, Rules.of(settings))
         hub = Hub(wanted.set)
         return cls(
             settings=settings,

@@ -48,7 +48,7 @@ class AttemptSteps:
         done = self._scripts.run(
             "advance",
             [keys.job(task_id), keys.events],
-            [task_id, attempt, worker, target.value, keys.changes(task_id)],
+            [task_id, attempt, worker, target.value, keys.changes(task_id), keys.reservations("")],
         )
         _refuse(done, task_id, attempt, f"before {target.value}")
 

@@ -140,7 +140,9 @@ class Audit:
             return ""
         except RecordCorrupt as error:
             return self.put_aside(task_id, str(error))
-        deadline = (job.times.admitted or job.times.created) + int(job.assignment.timeout_seconds * 1000)
+        deadline = (job.times.started or job.times.admitted or job.times.created) + int(
+            job.assignment.timeout_seconds * 1000
+        )
         row = Reservation.of(
             job.assignment.requests, attempt=job.attempt, worker=job.worker, gpus=(), deadline=deadline
         )

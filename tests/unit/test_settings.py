@@ -85,6 +85,7 @@ def test_a_bad_value_is_named_as_its_user_named_it(name: str, value: str) -> Non
         ({"HIVEMIND_DEFAULT_MEMORY": "1Q"}, "HIVEMIND_DEFAULT_MEMORY: '1Q' is not a size; write"),
         ({"HIVEMIND_DEFAULT_MEMORY": "1M"}, "HIVEMIND_DEFAULT_MEMORY: must be greater than or equal to 6291456"),
         ({"HIVEMIND_STOP_GRACE": "soon"}, "HIVEMIND_STOP_GRACE: 'soon' is not a time; write"),
+        ({"HIVEMIND_JOB_OVERHEAD": "0"}, "HIVEMIND_JOB_OVERHEAD"),
         ({"HIVEMIND_STOP_GRACE": "-1"}, "HIVEMIND_STOP_GRACE: '-1' is not a time; write"),
         ({"LOG_LEVEL": "chatty"}, "LOG_LEVEL: must be 'DEBUG', 'INFO', 'WARNING' or 'ERROR' (got 'CHATTY')"),
         ({"DOCKER_ENABLED": "perhaps"}, "DOCKER_ENABLED: must be a valid boolean"),

@@ -128,9 +128,37 @@ def test_a_reservation_that_cannot_be_kept_is_named_and_replaced() -> None:
     assert made.promise == Promise("large", "n1", 500_000)
 
 
-def test_a_row_that_outlives_its_deadline_is_expected_to_end_at_any_moment() -> None:
-    made = planned([candidate("large", cpu=4.0)], Place(node(), {"x": until(1)}), now=10_000)
-    assert made.promise == Promise("large", "n1", 10_001)
+def test_a_row_that_outlives_its_end_is_expected_to_go_soon_and_to_take_as_long_again_as_it_is_late() -> None:
+    for late, at in ((0, 11_000), (300, 11_000), (1500, 12_048), (9000, 26_384)):
+        made = planned([candidate("large", cpu=4.0)], Place(node(), {"x": until(10)}), now=10_000 + late)
+        assert made.promise == Promise("large", "n1", at)
+
+
+def test_a_row_that_is_late_puts_a_promise_off_a_few_times_not_at_every_look() -> None:
+    promise, broken, place = None, 0, Place(node(), {"x": until(10)})
+    for now in range(0, 600_000, 50):
+        made = planned([candidate("large", cpu=4.0)], place, now=now, promise=promise)
+        broken, promise = broken + (made.broken is not None), made.promise
+        assert promise is not None
+        assert promise.at > now
+    assert 1 <= broken <= 12
+
+
+def test_what_is_held_before_the_start_and_after_the_timeout_is_in_the_declared_end() -> None:
+    rules, large = Rules(starting=5.0, ending=15.0), candidate("large", cpu=4.0)
+    made = planned([candidate("a", timeout=100)], Place(node(), {}), rules=rules)
+    assert [(claim.row.deadline, claim.row.from_start) for claim in made.claims] == [(120_000, 115_000)]
+    place = Place(node(), {"x": until(110, cpu=2.0)})
+    assert planned([large, candidate("b", timeout=95, cpu=2.0)], place, rules=rules).claims == ()
+    assert planned([large, candidate("b", timeout=90, cpu=2.0)], place, rules=rules).claims != ()
+
+
+def test_a_container_that_is_not_started_in_time_is_late_already_then() -> None:
+    held = until(120).model_copy(update={"from_start": 115_000})
+    assert held.ends_by(4_999) == 120_000
+    assert held.ends_by(5_000) == 121_000
+    assert held.ends_by(35_000) == 152_768
+    assert held.ends_by(10**9) > 10**9
 
 
 def test_slots_end_the_plan() -> None:
