@@ -21,7 +21,7 @@ def main() -> int:
         if name not in ALL:
             parser.error(f"there is no benchmark {name}; there are {', '.join(ALL)}")
         module = importlib.import_module(f"bench.{name}")
-        print(f"[bench] {name}: {module.__doc__.splitlines()[0]}", file=sys.stderr)
+        print(f"[bench] {name}: {str(module.__doc__).splitlines()[0]}", file=sys.stderr)
         results[name] = module.measure()
         if not options.json:
             print(module.table(results[name]), flush=True)

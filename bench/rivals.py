@@ -74,7 +74,7 @@ plain.conf.update(
 )  # fmt: skip
 
 
-@plain.task(name="plain.run")
+@plain.task(name="plain.run")  # type: ignore[untyped-decorator]
 def run(image: str, command: list[str]) -> int:
     """The usual glue: `containers.run(detach=True)`, then wait, logs, remove."""
     import docker

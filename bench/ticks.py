@@ -107,7 +107,7 @@ def _rounds(stores: Stores, lines: int, waiting: int) -> dict[str, float]:
     return {"p50": percentile(times, 0.5), "p99": percentile(times, 0.99), "decisions/s": admitted / sum(times) * 1000}
 
 
-def _alive(stores: Stores) -> dict[str, int]:
+def _alive(stores: Stores) -> dict[Any, int]:
     now = stores.ledger.now_ms()
     return {"heartbeat": now, "worker:w1": now}
 
