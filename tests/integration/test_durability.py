@@ -12,7 +12,7 @@ from hivemind_worker.domain.errors import StoreUnavailable
 from hivemind_worker.domain.job import State
 from hivemind_worker.settings import load_settings
 from tests.builders import new_job
-from tests.integration.test_store import OK, admit, announce
+from tests.integration.store_kit import OK, admit, announce
 from tests.redis_server import OwnRedis
 
 

@@ -25,7 +25,7 @@ from hivemind_worker.domain.outcome import Cause
 from hivemind_worker.settings import Settings, load_settings
 from hivemind_worker.store.logs import Chunk, Stream
 from tests.builders import assignment, new_job, row
-from tests.integration.test_store import OK, admitted, announce
+from tests.integration.store_kit import OK, admitted, announce
 from tests.integration.test_worker import containers, log_text, submit, until_log
 from tests.integration.test_worker_fenced import freeze
 from tests.processes import eventually, until, worker

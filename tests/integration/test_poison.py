@@ -14,7 +14,7 @@ from hivemind_worker.domain.poison import TRIAL
 from hivemind_worker.domain.retry import Step
 from hivemind_worker.settings import Settings
 from tests.builders import new_job
-from tests.integration.test_store import admit, admitted
+from tests.integration.store_kit import admit, admitted
 from tests.integration.test_worker import log_text, submit, until_log
 from tests.processes import eventually, until, worker
 

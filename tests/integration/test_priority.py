@@ -8,7 +8,7 @@ from hivemind_worker.bootstrap import Stores
 from hivemind_worker.domain.errors import InvalidField, NotFound
 from hivemind_worker.domain.job import State
 from tests.builders import new_job
-from tests.integration.test_store import FREE, admit, announce
+from tests.integration.store_kit import FREE, admit, announce
 
 
 def order(stores: Stores) -> list[str]:

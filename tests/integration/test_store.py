@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
-
 import pytest
 import redis
 
@@ -15,39 +12,13 @@ from hivemind_worker.domain.errors import (
     NotFound,
     StaleAttempt,
     StoreUnavailable,
-    TooFast,
 )
 from hivemind_worker.domain.job import State
-from hivemind_worker.domain.line import Claim
-from hivemind_worker.domain.node import Gpu, NodeState, total
 from hivemind_worker.domain.outcome import Cause, Outcome
 from hivemind_worker.domain.retry import Step
 from hivemind_worker.settings import Settings
-from tests.builders import assignment, new_job, node, request, row
-
-#: what is free on an empty node
-FREE = node(slots=10).allocatable
-OK = Outcome(cause=Cause.OK, exit_code=0)
-
-
-def announce(stores: Stores, name: str = "n1", worker: str = "w1", **have: Any) -> None:
-    stores.ledger.announce(node(name, **have), worker=worker, lease_seconds=10)
-
-
-def admit(stores: Stores, task_id: str = "t1", attempt: int = 1, worker: str = "w1") -> str:
-    claim = Claim(task_id, stores.jobs.get(task_id).assignment.line, row(attempt, worker))
-    return stores.ledger.reserve("n1", worker, [claim])[0]
-
-
-def admitted(stores: Stores, task_id: str = "t1", **given: object) -> None:
-    announce(stores)
-    stores.jobs.create(new_job(task_id, **given))
-    assert admit(stores, task_id) == "ok"
-
-
-def at_rest(client: redis.Redis) -> set[bytes]:
-    """Keys that may stay when no job is there any more but ended ones."""
-    return {key for key in client.scan_iter() if b":waiting" in key or b"reservations" in key or b"secrets" in key}
+from tests.builders import assignment, new_job, request
+from tests.integration.store_kit import FREE, OK, admit, admitted, announce, at_rest
 
 
 def test_the_same_assignment_twice_is_one_job(stores: Stores) -> None:
@@ -73,110 +44,6 @@ def test_secrets_are_sealed_in_redis_and_gone_after_the_end(stores: Stores, clie
     job = stores.jobs.claim("t1", 1, node="n1", worker="w1")
     stores.jobs.finish(job, OK)
     assert stores.jobs.secrets("t1") == {}
-
-
-def test_a_full_line_refuses_and_leaves_no_record(stores: Stores, settings: Settings) -> None:
-    small = open_stores(settings.model_copy(update={"max_waiting": 1}))
-    small.jobs.create(new_job("a"))
-    answers = small.jobs.create_many([new_job("b"), new_job("a")])
-    assert "1 jobs wait" in str(answers[0])
-    assert answers[1] == ("same", State.WAITING)
-    with pytest.raises(NotFound):
-        small.jobs.get("b")
-    small.close()
-
-
-def limited(settings: Settings, **limits: object) -> Stores:
-    return open_stores(settings.model_copy(update=limits))
-
-
-def test_an_owners_part_of_the_line_is_full_by_itself(stores: Stores, settings: Settings) -> None:
-    small = limited(settings, max_waiting_per_owner=2)
-    asked = [new_job(f"{owner}{i}", owner=owner) for i in range(3) for owner in ("ann", "bob")]
-    answers = dict(zip([new.assignment.task_id for new in asked], small.jobs.create_many(asked), strict=True))
-    assert [name for name, answer in answers.items() if isinstance(answer, Exception)] == ["ann2", "bob2"]
-    assert "2 jobs of owner ann wait" in str(answers["ann2"])
-    assert "HIVEMIND_MAX_WAITING_PER_OWNER" in str(answers["ann2"])
-    small.jobs.cancel("ann0", 1.0)
-    assert small.jobs.create(new_job("ann2", owner="ann")) == ("created", State.WAITING)
-    small.close()
-
-
-@pytest.mark.parametrize("leave", ["reserve", "cancel", "retry"])
-def test_an_owners_line_is_the_waiting_line_whatever_way_a_job_goes(stores: Stores, leave: str) -> None:
-    announce(stores)
-    stores.jobs.create_many([new_job("a", owner="ann"), new_job("b", owner="ann"), new_job("c", owner="")])
-    if leave == "cancel":
-        stores.jobs.cancel("a", 1.0)
-    else:
-        assert admit(stores, "a") == "ok"
-    if leave == "retry":
-        stores.jobs.retry(stores.jobs.claim("a", 1, node="n1", worker="w1"), OK, Step("infra_failures"))
-    expected = [b"a", b"b"] if leave == "retry" else [b"b"]
-    assert stores.redis.zrange(stores.keys.waiting_of("ann"), 0, -1) == expected
-    assert stores.redis.zrange(stores.keys.waiting_of(""), 0, -1) == [b"c"]
-
-
-def test_what_left_the_line_by_another_door_does_not_fill_its_owners_part(stores: Stores, settings: Settings) -> None:
-    small = limited(settings, max_waiting_per_owner=1)
-    small.jobs.create(new_job("a", owner="ann"))
-    small.redis.zrem(small.keys.waiting_all, "a")
-    assert small.jobs.create(new_job("b", owner="ann")) == ("created", State.WAITING)
-    small.close()
-
-
-def test_assignments_that_come_too_fast_are_told_when_to_come_again(stores: Stores, settings: Settings) -> None:
-    slow = limited(settings, owner_rate=0.001, owner_burst=2)
-    asked = [new_job(f"j{i}", owner="ann") for i in range(3)]
-    answers = slow.jobs.create_many([*asked, asked[0], new_job("other", owner="bob")])
-    assert answers[:2] == [("created", State.WAITING)] * 2
-    refused = answers[2]
-    assert isinstance(refused, TooFast)
-    assert 900 < refused.retry_after <= 1000
-    assert "HIVEMIND_OWNER_RATE" in str(refused)
-    assert answers[3:] == [("same", State.WAITING), ("created", State.WAITING)]
-    slow.close()
-
-
-def test_a_bucket_fills_again_at_its_rate_and_never_beyond_its_burst(stores: Stores, settings: Settings) -> None:
-    slow = limited(settings, owner_rate=1.0, owner_burst=3)
-    key = slow.keys.rate("ann")
-    slow.redis.hset(key, mapping={"tokens": 0, "at": slow.ledger.now_ms() - 3_600_000})
-    answers = slow.jobs.create_many([new_job(f"j{i}", owner="ann") for i in range(5)])
-    assert [isinstance(answer, TooFast) for answer in answers] == [False, False, False, True, True]
-    assert slow.redis.pttl(key) > 0
-    slow.close()
-
-
-def test_no_owner_runs_more_than_it_may_on_all_nodes_together(stores: Stores, settings: Settings) -> None:
-    fair = limited(settings, max_running_per_owner=2)
-    for name in ("n1", "n2"):
-        announce(fair, name)
-    fair.jobs.create_many([new_job(f"ann{i}", owner="ann") for i in range(3)] + [new_job("bob0", owner="bob")])
-    claims = {name: Claim(name, assignment(owner=name[:3]).line, row()) for name in ("ann0", "ann1", "ann2", "bob0")}
-    assert fair.ledger.reserve("n2", "w1", [claims["ann0"]]) == ["ok"]
-    assert fair.ledger.reserve("n1", "w1", list(claims.values())) == ["gone", "ok", "owner", "ok"]
-    fair.jobs.finish(fair.jobs.claim("ann0", 1, node="n2", worker="w1"), OK)
-    assert fair.ledger.reserve("n1", "w1", [claims["ann2"]]) == ["ok"]
-    fair.close()
-
-
-def test_a_crowd_of_an_owner_that_may_start_none_hides_nobody(stores: Stores, settings: Settings) -> None:
-    fair = limited(settings, max_running_per_owner=1)
-    announce(fair)
-    fair.jobs.create_many([new_job(f"ann{i:03}", owner="ann") for i in range(300)] + [new_job("bob", owner="bob")])
-    assert admit(fair, "ann000") == "ok"
-    assert "bob" in {each.task_id for each in fair.ledger.window({"n1": FREE}).candidates}
-    fair.jobs.cancel("bob", 1.0)
-    assert fair.redis.smembers(fair.keys.owners) == {b"ann"}
-    fair.close()
-
-
-def test_processes_are_counted_as_any_other_resource(stores: Stores) -> None:
-    announce(stores, pids=130)
-    stores.jobs.create_many([new_job(f"j{i}") for i in range(3)])
-    claims = [Claim(f"j{i}", assignment().line, row(pids=64)) for i in range(3)]
-    assert stores.ledger.reserve("n1", "w1", claims) == ["ok", "ok", "full"]
 
 
 def test_redis_away_is_named(settings: Settings) -> None:
@@ -294,125 +161,6 @@ def test_an_unknown_job_cannot_be_cancelled(stores: Stores) -> None:
         stores.jobs.cancel("nobody", 1.0)
 
 
-def test_the_guard_never_oversubscribes_whoever_asks(stores: Stores) -> None:
-    announce(stores, millicores=4000, slots=100)
-    stores.jobs.create_many([new_job(f"j{i}") for i in range(40)])
-
-    def grab(i: int) -> str:
-        return admit(stores, f"j{i}", worker=f"w{i % 4}")
-
-    with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(grab, range(40)))
-    assert answers.count("ok") == 4
-    held = stores.ledger.rows("n1")
-    assert node().allocatable.covers(total(list(held.values())))
-    assert len(held) == 4
-
-
-def test_the_guard_refuses_a_batch_item_by_item(stores: Stores) -> None:
-    announce(stores, millicores=2500)
-    stores.jobs.create_many([new_job(f"j{i}") for i in range(4)])
-    claims = [Claim(f"j{i}", assignment().line, row()) for i in range(4)]
-    claims.insert(1, Claim("nobody", assignment().line, row()))
-    assert stores.ledger.reserve("n1", "w1", claims) == ["ok", "gone", "ok", "full", "full"]
-
-
-def test_one_device_is_never_held_twice(stores: Stores) -> None:
-    announce(stores, gpus=(Gpu(uuid="gpu-a", name="x", memory=1), Gpu(uuid="gpu-b", name="x", memory=1)))
-    stores.jobs.create_many([new_job(f"j{i}") for i in range(2)])
-    claims = [Claim(f"j{i}", assignment().line, row(gpus=("gpu-a",))) for i in range(2)]
-    assert stores.ledger.reserve("n1", "w1", claims) == ["ok", "full"]
-
-
-def test_the_guard_sums_shares_per_device(stores: Stores) -> None:
-    announce(stores, gpus=(Gpu(uuid="a", name="x", memory=10, reserved=1), Gpu(uuid="b", name="x", memory=10)))
-    stores.jobs.create_many([new_job(f"j{i}") for i in range(6)])
-    rows = [
-        row(gpus=("a",), gpu_memory=5), row(gpus=("a",), gpu_memory=5), row(gpus=("a",), gpu_memory=4),
-        row(gpus=("a",)), row(gpus=("b", "b"), gpu_memory=1), row(gpus=("b",)),
-    ]  # fmt: skip
-    claims = [Claim(f"j{i}", assignment().line, each) for i, each in enumerate(rows)]
-    assert stores.ledger.reserve("n1", "w1", claims) == ["ok", "full", "ok", "full", "full", "ok"]
-
-
-def test_ill_and_cordoned_devices_take_nothing_whatever_a_plan_says(stores: Stores) -> None:
-    ill, cordoned = Gpu(uuid="a", name="x", memory=9, trouble="gone"), Gpu(uuid="b", name="x", memory=9)
-    announce(stores, gpus=(ill, cordoned))
-    stores.ledger.cordon("n1", ["b"], on=True)
-    stores.jobs.create_many([new_job(f"j{i}") for i in range(3)])
-    claims = [Claim(f"j{i}", assignment().line, row(gpus=(uuid,))) for i, uuid in enumerate(("a", "b", "unknown"))]
-    assert stores.ledger.reserve("n1", "w1", claims) == ["full", "full", "full"]
-
-
-def test_a_cordon_and_a_cap_outlive_heartbeats_and_end_nothing(stores: Stores) -> None:
-    have = {"gpus": (Gpu(uuid="a", name="x", memory=9), Gpu(uuid="b", name="x", memory=9)), "millicores": 8000}
-    announce(stores, **have)
-    stores.jobs.create_many([new_job(f"j{i}") for i in range(4)])
-    assert admit(stores, "j0") == "ok"
-    stores.ledger.cordon("n1", ["a"], on=True)
-    stores.ledger.set_caps("n1", {"millicores": 2000, "memory": 2**60})
-    announce(stores, **have)
-    known = stores.ledger.node("n1")
-    assert (known.allocatable.millicores, known.allocatable.spare, known.allocatable.gpus) == (2000, 2000, 1)
-    assert known.allocatable.memory == known.capacity.memory
-    assert [gpu.cordoned for gpu in known.gpus] == [True, False]
-    assert "more than the node has" in known.caps.warnings(known.capacity)[0]
-    assert [admit(stores, f"j{i}") for i in (1, 2)] == ["ok", "full"]
-    stores.ledger.set_caps("n1", {"millicores": 1000})
-    assert set(stores.ledger.rows("n1")) == {"j0", "j1"}
-    stores.ledger.set_caps("n1", {"millicores": None})
-    stores.ledger.cordon("n1", ["a"], on=False)
-    assert stores.ledger.node("n1").allocatable.millicores == 8000
-    assert stores.ledger.node("n1").gpus[0].usable
-    assert admit(stores, "j2") == "ok"
-
-
-def test_a_node_that_is_not_there_cannot_be_changed(stores: Stores) -> None:
-    for change in (
-        lambda: stores.ledger.set_caps("n9", {"gpus": 1}),
-        lambda: stores.ledger.cordon("n9", ["a"], on=True),
-    ):
-        with pytest.raises(NotFound):
-            change()
-    assert stores.ledger.nodes() == []
-
-
-def test_reclaimable_jobs_take_idle_cores_and_keep_no_other_out(stores: Stores) -> None:
-    announce(stores, millicores=4000, spare=6000)
-    stores.jobs.create_many([new_job(f"j{i}") for i in range(9)])
-    spare, own = row(cpu=2.0, reclaimable=True), row(cpu=2.0)
-    claims = [
-        Claim(f"j{i}", assignment().line, each)
-        for i, each in enumerate([spare, spare, own, spare, own, own, spare, spare])
-    ]
-    assert stores.ledger.reserve("n1", "w1", claims) == ["ok", "ok", "ok", "full", "ok", "full", "full", "full"]
-
-
-def test_no_more_devices_are_in_use_than_the_cap_says(stores: Stores) -> None:
-    announce(stores, gpus=(Gpu(uuid="a", name="x", memory=9), Gpu(uuid="b", name="x", memory=9)))
-    stores.redis.hset(stores.keys.node("n1"), "alloc_gpus", 1)
-    stores.jobs.create_many([new_job(f"j{i}") for i in range(3)])
-    rows = [row(gpus=("a",), gpu_memory=3), row(gpus=("b",), gpu_memory=3), row(gpus=("a",), gpu_memory=3)]
-    claims = [Claim(f"j{i}", assignment().line, each) for i, each in enumerate(rows)]
-    assert stores.ledger.reserve("n1", "w1", claims) == ["ok", "full", "ok"]
-
-
-def test_a_draining_node_is_closed_to_the_guard(stores: Stores) -> None:
-    announce(stores)
-    stores.jobs.create(new_job())
-    stores.ledger.set_state("n1", NodeState.DRAINING)
-    assert admit(stores) == "closed"
-    announce(stores)
-    assert stores.ledger.node("n1").state is NodeState.DRAINING
-    stores.ledger.set_state("n1", NodeState.UP)
-    assert admit(stores) == "ok"
-
-
-def test_an_unknown_node_cannot_be_drained(stores: Stores) -> None:
-    with pytest.raises(NotFound):
-        stores.ledger.set_state("nowhere", NodeState.DRAINING)
-
-
 def test_the_line_is_ordered_by_priority_then_age_across_shapes(stores: Stores) -> None:
     stores.jobs.create(new_job("old"))
     stores.jobs.create(new_job("other-shape", requests=request(cpu=2.0)))
@@ -458,20 +206,6 @@ def test_what_redis_has_forgotten_leaves_the_index(stores: Stores, client: redis
     assert client.zcard(stores.keys.index) == 1
 
 
-def test_a_node_not_heard_of_is_down(stores: Stores, client: redis.Redis) -> None:
-    announce(stores)
-    assert stores.ledger.node("n1").state is NodeState.UP
-    client.hset(stores.keys.node("n1"), "heartbeat", 1)
-    assert stores.ledger.node("n1").state is NodeState.DOWN
-
-
-def test_a_worker_that_leaves_in_order_takes_its_lease_along(stores: Stores, client: redis.Redis) -> None:
-    announce(stores)
-    stores.ledger.retire("n1", "w1")
-    assert client.exists(stores.keys.lease("n1", "w1")) == 0
-    assert stores.ledger.node("n1").state is NodeState.DOWN
-
-
 def test_the_shape_of_the_record_survives_the_round_trip(stores: Stores) -> None:
     spec = assignment("t9", command=("echo", "ä\n"), env={"A": "b"}, owner="ann", retries=2, network="internet")
     stores.jobs.create(
@@ -515,20 +249,3 @@ def test_a_full_redis_is_named_and_leaves_nothing(stores: Stores, client: redis.
     finally:
         client.config_set("maxmemory", "0")
     assert stores.jobs.counts()["known"] == 0
-
-
-def test_a_living_workers_row_cannot_be_adopted(stores: Stores) -> None:
-    admitted(stores)
-    assert stores.ledger.living("n1", ["w1", "w9"]) == {"w1"}
-    assert not stores.ledger.adopt("n1", "t1", stores.ledger.rows("n1")["t1"], "w2")
-
-
-def test_a_dead_workers_row_is_adopted_once_with_the_same_attempt(stores: Stores, client: redis.Redis) -> None:
-    admitted(stores)
-    client.delete(stores.keys.lease("n1", "w1"))
-    row_of_the_dead = stores.ledger.rows("n1")["t1"]
-    assert stores.ledger.adopt("n1", "t1", row_of_the_dead, "w2")
-    assert not stores.ledger.adopt("n1", "t1", row_of_the_dead, "w3")
-    assert stores.jobs.claim("t1", 1, node="n1", worker="w2").attempt == 1
-    with pytest.raises(StaleAttempt):
-        stores.jobs.claim("t1", 1, node="n1", worker="w1")

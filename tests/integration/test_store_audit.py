@@ -17,7 +17,7 @@ from hivemind_worker.store.keys import Keys
 from hivemind_worker.store.logs import Chunk, Stream
 from hivemind_worker.store.records import VERSION, job_of
 from tests.builders import assignment, new_job, request, row
-from tests.integration.test_store import FREE, OK, admit, admitted, announce
+from tests.integration.store_kit import FREE, OK, admit, admitted, announce
 
 
 def sweep(stores: Stores) -> dict[str, str]:

@@ -14,7 +14,7 @@ from hivemind_worker.domain.job import Job, State, view
 from hivemind_worker.domain.outcome import Cause, Outcome
 from hivemind_worker.domain.retry import Step
 from hivemind_worker.store.logs import Chunk, Stream
-from tests.integration.test_store import FREE, OK, admit, admitted
+from tests.integration.store_kit import FREE, OK, admit, admitted
 
 WRITES: dict[str, Callable[[Stores, Job], object]] = {
     "advance": lambda stores, job: stores.jobs.advance("t1", 1, State.COLLECTING, worker="w1"),
