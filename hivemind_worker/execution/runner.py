@@ -5,18 +5,18 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import structlog
 
 from hivemind_worker.domain.errors import BundleLost, BundleRefused, EngineUnavailable, HiveMindError, NotFound
 from hivemind_worker.domain.job import Job, State
-from hivemind_worker.domain.outcome import Usage
 from hivemind_worker.execution.bundle import BundleLimits, check_disk, extract_bundle
+from hivemind_worker.execution.conclude import Watched, conclude
 from hivemind_worker.execution.disk import DiskWatch
 from hivemind_worker.execution.engine import Engine
 from hivemind_worker.execution.entrypoint import choose_entrypoint
-from hivemind_worker.execution.found import Found
 from hivemind_worker.execution.gpus import GpuSight, GpuWatch, NoGpus
 from hivemind_worker.execution.handle import Handle
 from hivemind_worker.execution.images import ensure_image
@@ -25,15 +25,13 @@ from hivemind_worker.execution.live import Shipper
 from hivemind_worker.execution.logs import SETTLE, Pump
 from hivemind_worker.execution.patience import check, patiently
 from hivemind_worker.execution.prepared import Ended, Prepared
-from hivemind_worker.execution.requirements import asks_for_packages, read_marker, wrap, wrapper_env
-from hivemind_worker.execution.restarts import ended_unread, ended_with_engine
-from hivemind_worker.execution.room import no_room
+from hivemind_worker.execution.requirements import asks_for_packages, wrap, wrapper_env
 from hivemind_worker.execution.sandbox import Identity, Place, container_body, program_of
-from hivemind_worker.execution.since import Moment, ran_for, rebooted, wall_seconds
+from hivemind_worker.execution.since import Moment, ran_for
 from hivemind_worker.execution.survivors import end_survivors
 from hivemind_worker.execution.usage import Meter
-from hivemind_worker.execution.verdict import Facts, decide, reason_of
-from hivemind_worker.execution.watch import Exit, Limits, Watch
+from hivemind_worker.execution.verdict import reason_of
+from hivemind_worker.execution.watch import Limits, Watch
 from hivemind_worker.execution.wire import EngineRefused
 from hivemind_worker.execution.workspace import Workspace, create_workspace, disk_usage, find_workspace
 from hivemind_worker.killpoints import reach
@@ -44,9 +42,6 @@ from hivemind_worker.store.logs import LogStore
 __all__ = ["Ended", "Prepared", "Runner"]
 
 log = structlog.get_logger()
-
-#: bytes of a log's end that are looked at for an installer's or an init's last words
-LAST_WORDS = 4096
 
 
 class Runner:
@@ -174,37 +169,35 @@ class Runner:
         job, found_again = prepared.job, prepared.body is None
         last = patiently(handle, lambda: self._logs.last(job.task_id), started=found_again)
         launched = launch(self._engine, self._settings, prepared, handle)
-        started = time.monotonic() - ran_for(prepared.workspace.start, launched.found, Moment.now())
-        pump: Pump | None = None
-        meter: Meter | None = None
-        disk = DiskWatch(self._disk_roots(prepared, launched), job.assignment.requests.disk)
-        gpus = GpuWatch(self._gpus, launched.container, prepared.gpus, job.assignment.requests.gpu_memory)
-        try:
-            log.info("container started", job_id=job.task_id, attempt=job.attempt, found_again=found_again)
+        with ExitStack() as held:
+            if launched.output is not None:
+                held.callback(launched.output.close)
+            # First of all: the account of a program that ends at once is gone some 20 ms later.
             meter = self._meter(launched, job)
+            held.callback(meter.close)
+            log.info("container started", job_id=job.task_id, attempt=job.attempt, found_again=found_again)
+            started = time.monotonic() - ran_for(prepared.workspace.start, launched.found, Moment.now())
+            disk = DiskWatch(self._disk_roots(prepared, launched), job.assignment.requests.disk)
+            held.callback(disk.close)
+            gpus = GpuWatch(self._gpus, launched.container, prepared.gpus, job.assignment.requests.gpu_memory)
             live = self._shipper.open(job.task_id, job.attempt, last, worker=job.worker, fenced=handle.fence)
             cap = self._settings.max_log_bytes
             pump = Pump(prepared.workspace.log, live, cap=cap, attempt=job.attempt, last=last)
-            on_started()
-            noted = reason_of(prepared.workspace.ended_for)
-            limits = Limits(started + job.assignment.timeout_seconds, self._settings.stop_grace, noted)
-            watch = Watch(
-                self._engine, launched.container, handle,
-                pump=pump, meter=meter, disk=disk, gpus=gpus, limits=limits, output=launched.output,
-                note=prepared.workspace.note_end,
-            )  # fmt: skip
-            left = watch.run()
-            return self._conclude(prepared, launched, handle, left, pump, meter, disk, gpus.evidence, started)
-        except BaseException:
-            if pump is not None:
+            try:
+                on_started()
+                noted = reason_of(prepared.workspace.ended_for)
+                limits = Limits(started + job.assignment.timeout_seconds, self._settings.stop_grace, noted)
+                watch = Watch(
+                    self._engine, launched.container, handle,
+                    pump=pump, meter=meter, disk=disk, gpus=gpus, limits=limits, output=launched.output,
+                    note=prepared.workspace.note_end,
+                )  # fmt: skip
+                left = watch.run()
+                seen = Watched(prepared, launched, left, pump, meter, disk, gpus.evidence, started)
+                return conclude(self._engine, self._settings, seen, handle)
+            except BaseException:
                 pump.abandon()
-            raise
-        finally:
-            if launched.output is not None:
-                launched.output.close()
-            disk.close()
-            if meter is not None:
-                meter.close()
+                raise
 
     def _meter(self, launched: Launched, job: Job) -> Meter:
         def ask_pid() -> int:
@@ -229,64 +222,6 @@ class Runner:
         return roots
 
     # --- after -------------------------------------------------------------------------------------------
-
-    def _conclude(
-        self,
-        prepared: Prepared,
-        launched: Launched,
-        handle: Handle,
-        left: Exit,
-        pump: Pump,
-        meter: Meter,
-        disk: DiskWatch,
-        gpu_evidence: str,
-        started: float,
-    ) -> Ended:
-        """Cause, evidence, usage. The engine is asked once more only where its word can matter."""
-        spec, found, looks = prepared.job.assignment, None, 0
-
-        def look() -> Found | None:
-            nonlocal looks
-            looks += 1
-            return self._engine.inspect(launched.container)
-
-        if left.code != 0 or left.outage or launched.found is not None:
-            found = patiently(handle, look, started=True)
-        # A body that is frozen, or between two calls, does not see an engine go and come back.
-        engine_started = self._engine.started_at() if found is not None else None
-        unread = left.unread or ended_unread(found, engine_started)
-        info = pump.finish(self._settings.log_tail_bytes, unread=unread)
-        wall = wall_seconds(found, left.at - started)
-        words = _last_words(prepared.workspace.log)
-        reason, used, full = left.reason, _held(prepared, left, disk), no_room(self._base) if left.code else ""
-        if full and reason is None:  # whose doing is it? It may have ended before it was measured
-            used = max(used, disk_usage(prepared.workspace.work, at_most=spec.requests.disk))
-            reason = "disk" if used > spec.requests.disk else None
-        facts = Facts(
-            exit_code=left.code,
-            reason=reason,
-            stop_asked=handle.stop_requested is not None,
-            oom_kills=meter.reading.oom_kills,
-            engine_says_oom=found.oom_killed if found else False,
-            memory_cap=spec.requests.memory,
-            timeout=spec.timeout_seconds,
-            wall=wall,
-            cpu_seconds=meter.reading.cpu_seconds,
-            disk_used=used,
-            disk_cap=spec.requests.disk,
-            gpu_evidence=gpu_evidence,
-            # An engine that shuts down ends its containers first; one that comes up ends those that it finds.
-            outage=left.outage or looks > 1 or ended_with_engine(found, engine_started),
-            rebooted=rebooted(prepared.workspace.start, found, Moment.now()),
-            gone=left.gone or (left.code != 0 and (found is None or found.status in ("removing", "dead"))),
-            requirements=read_marker(prepared.workspace.work),
-            no_room=full,
-            network=spec.network,
-            last_words=words,
-            all_words=info.bytes <= LAST_WORDS,
-        )
-        cause, evidence = decide(facts)
-        return Ended(cause, evidence, left.code, _usage(meter, wall), info)
 
     def keep(self, prepared: Prepared | None) -> bool:
         """Mark a failed attempt's workspace to be kept a while, where settings ask for it; whether it will be.
@@ -368,33 +303,3 @@ class Runner:
     def close(self, timeout: float = 1.0) -> None:
         """Send what the live logs still hold, within `timeout` seconds."""
         self._shipper.close(timeout)
-
-
-def _held(prepared: Prepared, left: Exit, disk: DiskWatch) -> int:
-    """Bytes in the workspace: measured again where the worker that saw too many of them died."""
-    if left.reason != "disk" or disk.over:
-        return disk.used
-    return max(disk.used, disk_usage(prepared.workspace.work))
-
-
-def _last_words(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - LAST_WORDS))
-            return file.read(LAST_WORDS).decode("utf-8", "replace")
-    except OSError:
-        return ""
-
-
-def _usage(meter: Meter, wall: float) -> Usage:
-    reading = meter.reading
-    return Usage(
-        cpu_seconds=round(reading.cpu_seconds, 6),
-        memory_peak=reading.memory_peak,
-        block_read=reading.block_read,
-        block_write=reading.block_write,
-        network_received=reading.network_received,
-        network_sent=reading.network_sent,
-        wall_seconds=round(max(0.0, wall), 6),
-    )
