@@ -37,9 +37,9 @@ class Admitter:
         nodes = self._known_nodes()
         if not any(node.node == self._name for node in nodes):
             return False
-        held = self._ledger.rows_by_node(node.node for node in nodes)
-        places = [Place(node, held[node.node]) for node in nodes]
-        promise = self._ledger.promise()
+        books = self._ledger.books(node.node for node in nodes)
+        places = [Place(node, books.rows[node.node]) for node in nodes]
+        promise = books.promise
         window = self._look(places, promise)
         if not window.candidates and promise is None:
             return False
@@ -47,10 +47,10 @@ class Admitter:
             window.candidates,
             places,
             worker=self._worker,
-            now=self._ledger.now_ms(),
+            now=books.now,
             rules=self._rules,
             promise=promise,
-            owners=self._owners(held.values()),
+            owners=self._owners(books.rows.values()),
             reasons=False,
         )
         if made.broken:

@@ -49,7 +49,7 @@ class Explainer:
         """Nodes in the contract's shape. Raises NotFound for a name that no node has."""
         nodes = [self._ledger.node(name)] if name else self._ledger.nodes()
         waiting = self._jobs.counts()["waiting"]
-        held = self._ledger.rows_by_node(node.node for node in nodes)
+        held = self._ledger.books(node.node for node in nodes).rows
         return [node_view(node, held[node.node], waiting) for node in nodes]
 
 

@@ -85,15 +85,14 @@ class Outlooks:
         """What is to be said about these jobs now."""
         wanted = list(task_ids)
         nodes = self._ledger.nodes()
-        held = self._ledger.rows_by_node(node.node for node in nodes)
+        books = self._ledger.books(node.node for node in nodes)
+        promise, now, held = books.promise, books.now, books.rows
         places = [Place(node, held[node.node]) for node in nodes]
         owners = OwnersRunning.of(
             self._ledger.max_running_per_owner, (row for rows in held.values() for row in rows.values())
         )
-        promise = self._ledger.promise()
         free = free_by_node(places)
         window = self._ledger.window(free, *wanted, *([promise.task_id] if promise else []))
-        now = self._ledger.now_ms()
         found = outlook_of(window.candidates, places, now, self._rules, promise, owners)
         return replace(found, forecast=self._forecast_for(wanted, places, promise, now))
 

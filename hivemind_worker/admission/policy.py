@@ -72,6 +72,8 @@ class _Planning:
         self._homes = {space.name: [space] for space in self._spaces}
         self._started: set[str] = set()
         self._covered: dict[str, bool] = {}
+        #: whose room was looked at since something started
+        self._looked: set[str] = set()
         self._able: dict[str, bool] = {}
         self._sizes: dict[str, float] = {}
         self._kept_for = ""
@@ -149,10 +151,12 @@ class _Planning:
 
     def _covers(self, candidate: Candidate) -> bool:
         """Whether some node has room now. What did not fit once does not fit later in the same plan."""
-        if self._covered.get(candidate.need) is False:
-            return False
-        need = need_of(candidate.shape)
-        covered = self._covered[candidate.need] = any(space.covers(need) for space in self._spaces_for(candidate))
+        alike = candidate.need
+        covered = self._covered.get(alike)
+        if covered is None or (covered and alike not in self._looked):
+            need = need_of(candidate.shape)
+            covered = self._covered[alike] = any(space.covers(need) for space in self._spaces_for(candidate))
+            self._looked.add(alike)
         return covered
 
     def _short(self, fitting: Iterable[Candidate], head: Candidate) -> list[Candidate]:
@@ -245,6 +249,7 @@ class _Planning:
         gpus = space.place(need)
         space.take(need, gpus, until)
         self._started.add(candidate.task_id)
+        self._looked.clear()
         self._owners = self._owners.with_one_more(candidate.owner)
         row = Reservation.of(
             need.request,

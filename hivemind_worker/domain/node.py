@@ -213,10 +213,15 @@ class Reservation(BaseModel):
 
 def total(rows: list[Reservation]) -> Amount:
     """The sum of rows: what is reserved now. Never a counter."""
-    result = Amount()
-    for row in rows:
-        result = result + row.amount
-    return result
+    return Amount(
+        millicores=sum(0 if row.reclaimable else row.millicores for row in rows),
+        spare=sum(row.millicores for row in rows),
+        memory=sum(row.memory for row in rows),
+        gpus=sum(0 if row.gpu_memory else len(row.gpus) for row in rows),
+        disk=sum(row.disk for row in rows),
+        pids=sum(row.pids for row in rows),
+        slots=len(rows),
+    )
 
 
 def amount_view(amount: Amount) -> dict[str, Any]:

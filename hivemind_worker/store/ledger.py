@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any
 from uuid import uuid4
 
@@ -21,8 +22,15 @@ from hivemind_worker.store.records import VERSION
 #: lines and jobs that one plan looks at, at most: a tick stays short however many wait
 WINDOW_LINES = 256
 WINDOW_JOBS = 256
-#: values per job in window.lua's answer
-WINDOW_FIELDS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """What the ledger says at one moment: rows by node and task_id, the head's promise, Redis' clock in epoch ms."""
+
+    rows: Mapping[str, Mapping[str, Reservation]]
+    promise: Promise | None
+    now: int
 
 
 class Ledger:
@@ -186,23 +194,28 @@ class Ledger:
             reply = self._redis.hgetall(self._keys.reservations(node))
         return {text(key): row for key, value in reply.items() if (row := _row(value)) is not None}
 
-    def rows_by_node(self, nodes: Iterable[str]) -> dict[str, dict[str, Reservation]]:
-        """Live rows of several nodes, by node and task_id."""
+    def books(self, nodes: Iterable[str]) -> Books:
+        """What is held on these nodes, what is promised, and the time, as of one moment."""
         names = list(nodes)
         with named_faults():
             pipe = self._redis.pipeline(transaction=False)
             for name in names:
                 pipe.hgetall(self._keys.reservations(name))
-            replies = pipe.execute()
-        return {
+            pipe.get(self._keys.promise)
+            pipe.time()
+            *replies, promise, (seconds, micros) = pipe.execute()
+        rows = {
             name: {text(key): row for key, value in reply.items() if (row := _row(value)) is not None}
             for name, reply in zip(names, replies, strict=True)
         }
+        return Books(rows, self._promise(promise), int(seconds) * 1000 + int(micros) // 1000)
 
     def promise(self) -> Promise | None:
         """The reservation of the head of the line."""
         with named_faults():
-            stored = self._redis.get(self._keys.promise)
+            return self._promise(self._redis.get(self._keys.promise))
+
+    def _promise(self, stored: bytes | None) -> Promise | None:
         try:
             return Promise(**json.loads(stored)) if stored else None
         except (ValueError, TypeError):  # of another release: the next plan makes one
@@ -226,8 +239,12 @@ class Ledger:
         args: list[str | int] = [keys.job(""), keys.waiting(""), lines, jobs, len(also), *also]
         for name, each in free.items():
             args += [name, each.millicores, each.memory, each.gpus, each.disk, each.pids, each.slots, each.spare]
-        whole, *found = self._scripts.run("window", [keys.waiting_all, keys.shapes, keys.runs], args)
-        made = (_candidate(found[at : at + WINDOW_FIELDS]) for at in range(0, len(found), WINDOW_FIELDS))
+        whole, told, found = self._scripts.run("window", [keys.waiting_all, keys.shapes, keys.runs], args)
+        among = [tuple(told[at : at + 3]) for at in range(0, len(told), 3)]
+        made = (
+            _candidate(*among[int(number)], task_id, owner, numbers)
+            for task_id, owner, number, numbers in zip(*[iter(found)] * 4, strict=True)
+        )
         line = sorted(filter(None, made), key=lambda candidate: (candidate.rank, candidate.task_id))
         return Window(tuple(line), bool(whole))
 
@@ -280,39 +297,43 @@ class Ledger:
         return [text(answer) for answer in self._scripts.run("reserve", names, args)]
 
 
+@lru_cache(maxsize=4096)
 def _row(value: bytes) -> Reservation | None:
+    """A row as it stands there. Most stand for many rounds, and to read one anew costs as much as to plan with it."""
     try:
         return Reservation.model_validate_json(value)
     except ValueError:
         return None
 
 
-def _candidate(found: Sequence[bytes]) -> Candidate | None:
+@lru_cache(maxsize=4096)
+def _candidate(
+    line: bytes, same_size: bytes, any_size: bytes, task_id: bytes, owner: bytes, numbers: bytes
+) -> Candidate | None:
     """None: the record is gone, damaged, or a newer release's; the sweep sees to the first two."""
     try:
-        task_id, rank, line, attempt, created, timeout, owner, version, same_size, any_size = (
-            value.decode() for value in found
-        )
+        rank, attempt, created, timeout, version = numbers.split(b" ")
         if int(version) > VERSION:
             return None
+        name = line.decode()
         return Candidate(
-            task_id=task_id,
-            shape=line.partition("/")[0],
+            task_id=task_id.decode(),
+            shape=name.partition("/")[0],
             rank=float(rank),
             attempt=int(attempt) + 1,
             created=int(created),
             timeout_seconds=float(timeout),
-            owner=owner,
-            predicted=predict(_seconds(same_size), _seconds(any_size)),
-            line=line,
-            home=line.partition("@")[2],
+            owner=owner.decode(),
+            predicted=predict(_runs(same_size), _runs(any_size)),
+            line=name,
+            home=name.partition("@")[2],
         )
     except ValueError:
         return None
 
 
-def _seconds(runs: str) -> list[float]:
-    return [int(run) / 1000 for run in runs.split()]
+def _runs(milliseconds: bytes) -> list[float]:
+    return [int(run) / 1000 for run in milliseconds.split()]
 
 
 def _as_json(promise: Promise | None) -> str:

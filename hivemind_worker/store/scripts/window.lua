@@ -5,54 +5,71 @@
 -- ARGV  1 prefix of the records  2 prefix of the lines  3 most lines, or 0 for the first jobs of the whole line alone
 --       4 most jobs  5 how many jobs are to be among them whatever their place, then their ids, then per
 --         open node: its name, free millicores, memory, whole devices, disk, processes, slots, spare millicores
--- RETURNS 1 when nothing that could start now is left out, else 0; then per job: id, rank, line, attempt, created,
---         timeout, owner, version, last runs of its kind and shape, last runs of its kind ('' where there is none)
+-- RETURNS 1 when nothing that could start now is left out, else 0
+--         per line: itself, last runs of its kind and shape, last runs of its kind ('' where there is none)
+--         per job: id, owner, number of its line from 0, and in one string: rank, attempt, created, timeout, version
 local records, lines_at, most_lines, most_jobs, also = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]),
   tonumber(ARGV[5])
-local found, whole, taken, nodes = { 1 }, true, {}, {}
+local found, told, whole, taken, nodes = {}, {}, true, {}, {}
 for at = 6 + also, #ARGV, 8 do
   local free = { name = ARGV[at] }
   for i = 1, 7 do free[i] = tonumber(ARGV[at + i]) end
   nodes[#nodes + 1] = free
 end
 
--- How many of a line's jobs fit at most, on its home if it has one. Shares of devices are not additive: the plan places them.
-local function room_for(line)
-  local shape, want = string.match(line, '^[^/]*'), {}
-  local home = string.match(line, '@(.+)$')
+-- How many jobs of a shape fit at most, on the line's home if it has one. Shares of devices are not additive: the plan
+-- places them.
+local function room_of(shape, home)
+  local want = {}
   for part in string.gmatch(shape, '%d+') do want[#want + 1] = tonumber(part) end
   local cpu, memory, gpus, gpu_memory, disk, pids = unpack(want)
   local cores = string.sub(shape, -2) == ':r' and 7 or 1
   local room = 0
   for _, free in ipairs(pids and nodes or {}) do
-    local here = math.min(free[6], free[cores] / cpu, free[2] / memory, free[4] / disk, free[5] / pids)
-    if gpus > 0 and gpu_memory == 0 then here = math.min(here, free[3] / gpus) end
-    if not home or home == free.name then room = room + math.max(0, math.floor(here)) end
+    if not home or home == free.name then
+      local here = math.min(free[6], free[cores] / cpu, free[2] / memory, free[4] / disk, free[5] / pids)
+      if gpus > 0 and gpu_memory == 0 then here = math.min(here, free[3] / gpus) end
+      room = room + math.max(0, math.floor(here))
+    end
   end
   return room
 end
 
--- How long the last runs of a line's kind took.
-local known_runs = {}
-local function runs_of(line)
-  local runs = known_runs[line]
-  if not runs then
-    local shape, kind = string.match(line, '^([^/]*)/(%x+)')
-    runs = kind and redis.call('HMGET', KEYS[3], kind .. ':' .. shape, kind) or {}
-    known_runs[line] = runs
+-- Many lines have the same shape: each is looked at once.
+local rooms = {}
+local function room_for(line)
+  local shape, home = string.match(line, '^[^/]*'), string.match(line, '@(.+)$')
+  local alike = home and (shape .. '@' .. home) or shape
+  local room = rooms[alike]
+  if not room then
+    room = room_of(shape, home)
+    rooms[alike] = room
   end
-  return runs
+  return room
+end
+
+-- The number of a line in the answer. With it go the last runs of its kind.
+local numbers = {}
+local function number_of(line)
+  if not numbers[line] then
+    local shape, kind = string.match(line, '^([^/]*)/(%x+)')
+    local runs = kind and redis.call('HMGET', KEYS[3], kind .. ':' .. shape, kind) or {}
+    local at = #told
+    numbers[line] = at / 3
+    told[at + 1], told[at + 2], told[at + 3] = line, runs[1] or '', runs[2] or ''
+  end
+  return numbers[line]
 end
 
 local function add(line, id, rank)
   if taken[id] then return end
   taken[id] = true
-  local known = redis.pcall('HMGET', records .. id, 'attempt', 'created', 'timeout', 'owner', 'version')
+  local known = redis.pcall('HMGET', records .. id, 'owner', 'attempt', 'created', 'timeout', 'version')
   if known.err then return end
-  local runs, at = runs_of(line), #found
-  found[at + 1], found[at + 2], found[at + 3] = id, rank, line
-  for i = 1, 5 do found[at + 3 + i] = known[i] or '' end
-  found[at + 9], found[at + 10] = runs[1] or '', runs[2] or ''
+  local at = #found
+  found[at + 1], found[at + 2], found[at + 3] = id, known[1] or '', number_of(line)
+  found[at + 4] = rank .. ' ' .. (known[2] or '-') .. ' ' .. (known[3] or '-') .. ' '
+    .. (known[4] or '-') .. ' ' .. (known[5] or '-')
 end
 
 local function line_of_job(id)
@@ -99,5 +116,4 @@ for _, line in ipairs(lines) do
   for i = 1, #heads, 2 do add(line, heads[i], heads[i + 1]) end
 end
 for i = 6, 5 + also do add_alone(ARGV[i]) end
-if not whole then found[1] = 0 end
-return found
+return { whole and 1 or 0, told, found }
