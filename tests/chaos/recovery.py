@@ -25,13 +25,33 @@ def recovery(entries: list[Entry]) -> dict[str, dict[str, Any]]:
     """Figures in seconds."""
     again = consuming_again(entries)
     added, plain = delays(entries)
-    stops = [entry["took"] for entry in entries if entry["kind"] == "fault" and entry.get("took") is not None]
     return {
         "consuming again after kill -9 of the worker, s": summary(again),
         "container's end to recorded outcome, undisturbed, s": summary(plain),
         "the same where the worker was killed and back while it ran, s": summary(added),
-        "orderly stop, s": summary(stops),
+        "orderly stop, s": summary(orderly_stops(entries)),
     }
+
+
+def orderly_stops(entries: list[Entry]) -> list[float]:
+    """How long workers and supervisors took to leave when asked; those that a freeze kept from hearing it left out."""
+    frozen = [
+        (entry["target"], entry["began"], entry["t"])
+        for entry in entries
+        if entry["kind"] == "fault" and entry["name"] == "freeze worker" and entry["what"] == "end"
+    ] + [
+        (target, entry["t"], entry["t"] + 25.0)
+        for entry in entries
+        if entry["kind"] == "point" and entry["action"] == "freeze"
+        for target, worker in WORKERS.items()
+        if worker == entry["process"]
+    ]
+    return [
+        entry["took"]
+        for entry in entries
+        if entry["kind"] == "fault" and entry.get("took") is not None
+        if not any(who == entry["target"] and begin < entry["t"] and end > entry["began"] for who, begin, end in frozen)
+    ]
 
 
 def summary(values: Sequence[float]) -> dict[str, Any]:
