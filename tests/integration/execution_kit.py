@@ -12,14 +12,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from hivemind_worker.bootstrap import Stores
 from hivemind_worker.domain.assignment import Assignment
 from hivemind_worker.domain.job import Job, State, Times
 from hivemind_worker.domain.resources import MIB
 from hivemind_worker.execution.engine import Engine
 from hivemind_worker.execution.gpus import GpuSight
-from hivemind_worker.execution.handle import Handle
+from hivemind_worker.execution.handle import Detached, Handle
 from hivemind_worker.execution.runner import Ended, Prepared, Runner
+from hivemind_worker.execution.workspace import Workspace, find_workspace
 from hivemind_worker.settings import Settings
 from hivemind_worker.store.logs import Chunk, Stream
 from tests.site import hold
@@ -28,6 +31,17 @@ BASE = "localhost/hivemind-base:latest"
 BUSYBOX = "localhost/hivemind-busybox:latest"
 STATIC = "localhost/hivemind-static:latest"
 SOCKET = "/var/run/docker.sock"
+
+#: prints a number every 20 ms, on both streams, and ends by itself
+COUNT = "import os, time\nfor n in range(150): os.write(1, b'%d\\n' % n); os.write(2, b'%d\\n' % n); time.sleep(0.02)\n"
+COUNTED = "".join(f"{n}\n" for n in range(150)).encode()
+#: waits for a file, so that the test decides when it goes on
+GATED = (
+    "import os, time\n"
+    "print('before', flush=True)\n"
+    "while not os.path.exists('/workspace/go'): time.sleep(0.01)\n"
+    "print('after', flush=True)\n"
+)
 
 
 class Kit:
@@ -163,6 +177,35 @@ class Body(threading.Thread):
             raise self._error
         assert self._ended is not None
         return self._ended
+
+
+def left_running(kit: Kit, job: Job, *, once: Callable[[], object] = lambda: True, what: str = "") -> Job:
+    """Start it and let go of it once something holds; the job as the next worker claims it."""
+    handle = Handle()
+    body = kit.start(job, handle)
+    until(once, what)
+    handle.detach()
+    with pytest.raises(Detached):
+        body.result()
+    handle.close()
+    return job.model_copy(update={"state": State.RUNNING})
+
+
+def workspace_of(kit: Kit, job: Job) -> Workspace:
+    """That of its attempt."""
+    found = find_workspace(kit.settings.state / "workspaces", job.task_id, job.attempt)
+    assert found is not None
+    return found
+
+
+def python(code: str) -> tuple[str, str, str]:
+    """A command."""
+    return ("python3", "-c", code)
+
+
+def go(kit: Kit, job: Job) -> None:
+    """Open the gate of a GATED job."""
+    (workspace_of(kit, job).work / "go").touch()
 
 
 class Proxy:

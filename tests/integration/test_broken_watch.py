@@ -4,40 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from hivemind_worker.agent import Agent
-from hivemind_worker.bootstrap import Stores
 from hivemind_worker.domain.errors import EngineUnavailable
 from hivemind_worker.domain.job import Job
 from hivemind_worker.domain.outcome import CAUSES, Cause
 from hivemind_worker.execution.handle import Detached, Handle
 from hivemind_worker.execution.wire import EngineRefused
-from hivemind_worker.settings import Settings
 from hivemind_worker.tasks import _execute
 
 from .execution_kit import BUSYBOX, Kit, Proxy
 
 
 @pytest.fixture
-def proxy(tmp_path: Any) -> Iterator[Proxy]:
-    made = Proxy(tmp_path / "p.sock")
-    made.mend()
-    yield made
-    made.cut()
-
-
-@pytest.fixture
-def kit(settings: Settings, stores: Stores, proxy: Proxy) -> Iterator[Kit]:
-    made = Kit(settings.model_copy(update={"docker_host": proxy.url}), stores)
-    yield made
-    proxy.cut()
-    proxy.mend()
-    made.close()
+def kit(shaky: Kit) -> Kit:
+    """All of this file's tests cut the engine off."""
+    return shaky
 
 
 def agent(kit: Kit, started: Any) -> Agent:

@@ -28,13 +28,6 @@ from .execution_kit import Kit, until
 
 
 @pytest.fixture
-def kit(settings: Settings, stores: Stores) -> Iterator[Kit]:
-    made = Kit(settings, stores)
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def quick(settings: Settings, stores: Stores) -> Iterator[LogStore]:
     """A log store that finds out soon that Redis hangs."""
     client = connect(settings.redis, timeout=0.2)

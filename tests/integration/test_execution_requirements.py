@@ -4,23 +4,11 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Iterator
 
-import pytest
-
-from hivemind_worker.bootstrap import Stores
 from hivemind_worker.domain.outcome import Cause
-from hivemind_worker.settings import Settings
 from hivemind_worker.store.logs import Stream
 
 from .execution_kit import BUSYBOX, STATIC, Kit
-
-
-@pytest.fixture
-def kit(settings: Settings, stores: Stores) -> Iterator[Kit]:
-    made = Kit(settings, stores)
-    yield made
-    made.close()
 
 
 def wheel() -> bytes:

@@ -37,14 +37,6 @@ def engine(settings: Settings, stores: Stores) -> Iterator[Engine]:
         made.remove(found.id)
 
 
-@pytest.fixture
-def proxy(tmp_path: Path) -> Iterator[Proxy]:
-    made = Proxy(tmp_path / "p.sock")
-    made.mend()
-    yield made
-    made.cut()
-
-
 def left_behind(
     engine: Engine, stores: Stores, task_id: str, attempt: str, *, site: str = "", start: bool = True
 ) -> str:

@@ -9,21 +9,18 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import pytest
 
-from hivemind_worker.bootstrap import Stores
 from hivemind_worker.domain.job import Job, State
 from hivemind_worker.domain.outcome import Cause
-from hivemind_worker.execution.handle import Detached, Handle
+from hivemind_worker.execution.handle import Handle
 from hivemind_worker.execution.launch import ForeignContainer
 from hivemind_worker.execution.since import Moment
-from hivemind_worker.settings import Settings
 from hivemind_worker.store.logs import Stream
 from tests.processes import REPOSITORY
 
-from .execution_kit import BUSYBOX, Kit, until
+from .execution_kit import BUSYBOX, Kit, left_running, until
 
 #: prints numbered lines on both streams as fast as it can, in bursts, until the file `end` is there
 FAST = """
@@ -35,24 +32,6 @@ while not os.path.exists('/workspace/end'):
     import time; time.sleep(0.02)
 """
 KILLS = 20
-
-
-@pytest.fixture
-def kit(settings: Settings, stores: Stores) -> Iterator[Kit]:
-    made = Kit(settings, stores)
-    yield made
-    made.close()
-
-
-def left_running(kit: Kit, job: Job) -> Job:
-    """Start it and let go of it; as the next worker claims it."""
-    handle = Handle()
-    body = kit.start(job, handle)
-    handle.detach()
-    with pytest.raises(Detached):
-        body.result()
-    handle.close()
-    return job.model_copy(update={"state": State.RUNNING})
 
 
 def rename(kit: Kit, job: Job, name: str) -> None:

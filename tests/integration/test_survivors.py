@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import docker
-import pytest
 
-from hivemind_worker.bootstrap import Stores
 from hivemind_worker.execution.survivors import end_survivors
-from hivemind_worker.settings import Settings
 
 from .execution_kit import BUSYBOX, Kit, until
-
-
-@pytest.fixture
-def kit(settings: Settings, stores: Stores) -> Iterator[Kit]:
-    made = Kit(settings, stores)
-    yield made
-    made.close()
 
 
 def test_what_runs_in_a_container_is_ended_whatever_its_engine_thinks(kit: Kit) -> None:
