@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import fsspec
 
-from hivemind_worker.domain.errors import NotFound
+from hivemind_worker.domain.errors import BundleLost, NotFound
 from hivemind_worker.domain.outcome import BlobRef
 
 CHUNK = 256 * 1024
@@ -129,21 +129,29 @@ class BlobStore:
             raise NotFound(f"there is no blob {sha256}") from None
 
     def local_copy(self, sha256: str, target: Path) -> Path:
-        """A path on this machine that holds the blob: the blob itself where it is local, else a copy at `target`."""
+        """A path on this machine that holds the blob: the blob itself where it is local, else a copy at `target`.
+
+        Reads all of it, since no checksum inside a zip covers every byte. Raises NotFound; BundleLost when it is not
+        what its name says, and puts it aside.
+        """
         if self._local:
-            if not Path(self._path(sha256)).exists():
-                raise NotFound(f"there is no blob {sha256}")
-            return Path(self._path(sha256))
-        self._fs.get_file(self._path(sha256), str(target))
-        return target
+            if self._digest(sha256) == sha256:
+                return Path(self._path(sha256))
+        else:
+            with contextlib.ExitStack() as unless_whole:
+                unless_whole.callback(target.unlink, missing_ok=True)
+                with target.open("xb") as copy:
+                    found = self._digest(sha256, copy.write)
+                if found == sha256:
+                    unless_whole.pop_all()
+                    return target
+        self.put_aside_damaged(sha256)
+        raise BundleLost(f"the node's copy of bundle {sha256} is not what was sent, and was put aside: send it again")
 
     def put_aside_damaged(self, sha256: str) -> bool:
         """Rename a blob whose content is not what its name says, so that it can be sent anew; whether it was so."""
         try:
-            digest = hashlib.sha256()
-            for data in self.chunks(sha256):
-                digest.update(data)
-            if digest.hexdigest() == sha256:
+            if self._digest(sha256) == sha256:
                 return False
             self._fs.mv(self._path(sha256), f"{self._path(sha256)}.damaged")
         except (NotFound, FileNotFoundError):
@@ -181,6 +189,15 @@ class BlobStore:
             self._fs.put_file(str(path), target)
             path.unlink()
         return ref
+
+    def _digest(self, sha256: str, also: Callable[[bytes], object] | None = None) -> str:
+        """That of the content, all of it read; each piece is handed to `also`. Raises NotFound."""
+        digest = hashlib.sha256()
+        for data in self.chunks(sha256):
+            digest.update(data)
+            if also is not None:
+                also(data)
+        return digest.hexdigest()
 
     def _path(self, sha256: str) -> str:
         return f"{self._root}/{sha256[:2]}/{sha256}"

@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from cryptography.fernet import Fernet
+from fsspec.implementations.memory import MemoryFileSystem
 
-from hivemind_worker.domain.errors import HiveMindError, NotFound
+from hivemind_worker.domain.errors import BundleLost, HiveMindError, NotFound
 from hivemind_worker.store.blobs import BlobStore
 from hivemind_worker.store.seal import Sealer
 
@@ -46,6 +48,48 @@ def test_a_blob_is_found_under_its_digest_and_read_from_any_offset(blobs: BlobSt
     assert (ref.sha256, ref.size) == (hashlib.sha256(b"hello world").hexdigest(), 11)
     assert b"".join(blobs.chunks(ref.sha256, offset=6, size=2)) == b"world"
     assert files(tmp_path / "staging") == []
+
+
+@pytest.fixture(params=["here", "elsewhere"])
+def kept(request: pytest.FixtureRequest, blobs: BlobStore, tmp_path: Path) -> Iterator[BlobStore]:
+    """A store on this machine, and one that a copy must be fetched from."""
+    if request.param == "here":
+        yield blobs
+        return
+    yield BlobStore("memory://kept", tmp_path / "staging")
+    MemoryFileSystem.store.clear()
+
+
+def test_a_copy_on_this_machine_holds_what_was_kept(kept: BlobStore, tmp_path: Path) -> None:
+    content = os.urandom(600_000)
+    with kept.writer() as writer:
+        writer.write(content)
+        ref = writer.commit()
+    assert kept.local_copy(ref.sha256, tmp_path / "copy").read_bytes() == content
+
+
+def test_a_copy_of_what_is_not_kept_is_not_found_and_leaves_nothing(kept: BlobStore, tmp_path: Path) -> None:
+    with pytest.raises(NotFound):
+        kept.local_copy("0" * 64, tmp_path / "copy")
+    assert files(tmp_path) == []
+
+
+@pytest.mark.parametrize("damage", [b"hellp world", b"hello worl", b"hello world!", b""], ids=repr)
+def test_a_blob_that_is_not_what_its_name_says_is_put_aside_before_anyone_uses_it(
+    kept: BlobStore, tmp_path: Path, damage: bytes
+) -> None:
+    with kept.writer() as writer:
+        writer.write(b"hello world")
+        ref = writer.commit()
+    with kept._fs.open(kept._path(ref.sha256), "wb") as file:
+        file.write(damage)
+    with pytest.raises(BundleLost, match="is not what was sent, and was put aside"):
+        kept.local_copy(ref.sha256, tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
+    assert not kept.exists(ref.sha256)
+    assert kept._fs.cat_file(f"{kept._path(ref.sha256)}.damaged") == damage
+    with pytest.raises(NotFound):
+        kept.local_copy(ref.sha256, tmp_path / "copy")
 
 
 def test_the_same_content_twice_is_one_blob(blobs: BlobStore, tmp_path: Path) -> None:
