@@ -89,9 +89,16 @@ def until(stores: Stores, task_id: str, *states: State, timeout: float = 60) -> 
     raise AssertionError(f"{task_id} is {stores.jobs.get(task_id)} after {timeout} s")
 
 
-def eventually(true: Callable[[], bool], timeout: float = 30) -> None:
+def eventually(true: Callable[[], object], timeout: float = 30, what: str = "it") -> None:
     """Wait for a thing that nobody announces; the deadline is there for the day it never comes."""
+    assert came_true(true, timeout), f"{what} never came true within {timeout} s"
+
+
+def came_true(true: Callable[[], object], timeout: float, every: float = 0.02) -> bool:
+    """Look for a thing that nobody announces, every so many seconds; whether it was there in time."""
     pause, end = threading.Event(), time.monotonic() + timeout
     while not true():
-        assert time.monotonic() < end, f"it never came true within {timeout} s"
-        pause.wait(0.02)
+        if time.monotonic() >= end:
+            return False
+        pause.wait(every)
+    return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,9 @@ class Journal:
 
     def __init__(self, path: Path | None = None) -> None:
         self._lock = threading.Lock()
+        self._more = threading.Condition(self._lock)
         self._entries: list[Entry] = []
+        self._counts: Counter[str] = Counter()
         self._file = path.open("a", encoding="utf-8") if path else None
 
     def note(self, kind: str, *, t: float | None = None, **fields: Any) -> Entry:
@@ -36,9 +39,16 @@ class Journal:
         entry = {"t": round(now() if t is None else t, 4), "kind": kind, **fields}
         with self._lock:
             self._entries.append(entry)
+            self._counts[kind] += 1
             if self._file is not None:
                 self._file.write(json.dumps(entry) + "\n")
+            self._more.notify_all()
         return entry
+
+    def await_more(self, kind: str, than: int, seconds: float) -> None:
+        """Wait until there are more entries of a kind than so many, for so long at most."""
+        with self._more:
+            self._more.wait_for(lambda: self._counts[kind] > than, seconds)
 
     def entries(self) -> list[Entry]:
         """All so far, by time."""

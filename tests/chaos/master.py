@@ -43,6 +43,7 @@ class Master:
         self._prefix = f"c{seed % 1000}-"
         self._drawn = 0
         self._lock = threading.Lock()
+        self._ends = threading.Condition(self._lock)
         self._room = threading.BoundedSemaphore(outstanding)
         self._stopping, self._deaf = threading.Event(), threading.Event()
         self._cancels: queue.PriorityQueue[tuple[float, str]] = queue.PriorityQueue()
@@ -78,6 +79,12 @@ class Master:
     def unfinished(self) -> set[str]:
         """Acknowledged jobs whose end no event has told of."""
         with self._lock:
+            return set(self._open)
+
+    def await_ends(self, seconds: float) -> set[str]:
+        """Wait until every acknowledged job has ended, for so long at most; those that have not."""
+        with self._ends:
+            self._ends.wait_for(lambda: not self._open, seconds)
             return set(self._open)
 
     # --- assigning -------------------------------------------------------------------------------------
@@ -221,6 +228,7 @@ class Master:
                 if event.task_id in self._open:
                     self._open.discard(event.task_id)
                     self._room.release()
+                    self._ends.notify_all()
 
 
 def read_log(lines: Iterable[LogLine]) -> dict[str, Any]:

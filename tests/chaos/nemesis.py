@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
+import select
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from tests.chaos.children import signal_pid
@@ -87,9 +88,11 @@ class Nemesis:
     def stop(self) -> None:
         """End, and make everything good again."""
         self._stopping.set()
+        self.sniper.stop()
         for thread in self._threads:
             thread.join(150)
             assert not thread.is_alive(), f"the nemesis' lane {thread.name} does not end"
+        self.sniper.close()
         self.stack.journal.note("fault", name="none", what="end")
 
     def _lane(self, lane: str, weights: dict[str, float], gap: float) -> None:
@@ -285,15 +288,16 @@ class Nemesis:
 
 def _until_gone(pid: int, seconds: float) -> bool:
     """Whether a process that is not our child ended within so many seconds."""
-    end, place = time.monotonic() + seconds, Path(f"/proc/{pid}/stat")
-    while time.monotonic() < end:
-        try:
-            if place.read_text().rpartition(")")[2].split()[0] == "Z":
-                return True
-        except OSError:
-            return True
-        time.sleep(0.01)
-    return False
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        poller = select.poll()
+        poller.register(descriptor, select.POLLIN)
+        return bool(poller.poll(1000 * seconds))
+    finally:
+        os.close(descriptor)
 
 
 Strike = Callable[[], None]

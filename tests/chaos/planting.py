@@ -46,7 +46,8 @@ class Planter:
     def _run(self) -> None:
         """Offer what has just happened to each harm that is still to be done."""
         seen = 0
-        while self._left and not self._stopping.wait(0.02):
+        while self._left and not self._stopping.is_set():
+            self._stack.journal.await_more("event", seen, 0.5)
             events = self._stack.journal.of("event")
             for event in events[seen:]:
                 for name, harm in list(self._left.items()):

@@ -27,6 +27,7 @@ from tests.chaos.journal import Journal
 from tests.chaos.logs import LogReader
 from tests.chaos.master import Master, outcome_of, read_log
 from tests.chaos.stack import API, WORKERS, Stack
+from tests.processes import came_true
 
 #: seconds that the last job may take to end once the nemesis is gone, and that what is left may take to go
 END_WITHIN, CLEAN_WITHIN = 240.0, 30.0
@@ -37,18 +38,20 @@ READERS = 4
 
 def await_end(master: Master, journal: Journal, within: float = END_WITHIN) -> None:
     """Wait until every acknowledged job has ended; note those that do not."""
-    end = time.monotonic() + within
-    while (left := master.unfinished()) and time.monotonic() < end:
-        time.sleep(0.2)
-    for job in sorted(left):
+    for job in sorted(master.await_ends(within)):
         journal.note("unended", job=job)
 
 
 def await_clean(stack: Stack) -> None:
     """Wait until nothing is left; note what is."""
     began = time.monotonic()
-    while (left := leftovers(stack)) and time.monotonic() < began + CLEAN_WITHIN:
-        time.sleep(0.3)
+    left: list[tuple[str, str]] = []
+
+    def nothing_left() -> bool:
+        left[:] = leftovers(stack)
+        return not left
+
+    came_true(nothing_left, CLEAN_WITHIN, every=0.3)
     for what, name in left:
         stack.journal.note("left", what=what, name=name, job=_job_in(name))
     stack.journal.note("clean", after=round(time.monotonic() - began, 1), left=len(left))
@@ -109,20 +112,22 @@ def read_history(stack: Stack) -> None:
     """Every row of the history's own database into the journal, once it is complete or has had its time."""
     path = stack.nodes["n1"] / "history" / "history.db"
     known = {entry["job"] for entry in stack.journal.of("ack")}
-    end = time.monotonic() + CLEAN_WITHIN
     rows: list[dict[str, Any]] = []
-    while time.monotonic() < end and len({row["job"] for row in rows} & known) < len(known):
-        time.sleep(0.3)
+
+    def all_there() -> bool:
         try:
             with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
                 found = database.execute(
                     "SELECT task_id, state, cause, attempt, exit_code, finished FROM hivemind_jobs"
                 )
                 names = ("job", "state", "cause", "attempt", "exit_code", "finished")
-                rows = [dict(zip(names, row, strict=True)) for row in found]
+                rows[:] = [dict(zip(names, row, strict=True)) for row in found]
         except sqlite3.Error as error:
-            rows = []
+            rows.clear()
             stack.journal.note("history away", why=str(error))
+        return known <= {row["job"] for row in rows}
+
+    came_true(all_there, CLEAN_WITHIN, every=0.3)
     for row in rows:
         stack.journal.note("history", **row)
     stack.journal.note("history read", rows=len(rows))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import math
 import os
 import random
+import select
 import signal
 import threading
 import time
@@ -14,10 +17,13 @@ from pathlib import Path
 from hivemind_worker.killpoints import POINTS
 from tests.chaos.children import signal_pid
 from tests.chaos.journal import Journal
+from tests.chaos.points import TOLD, struck_of
 from tests.chaos.stack import WORKERS
 
 #: seconds a point stays armed before the next has its turn; it comes again later
 PATIENCE = 20.0
+#: seconds that a process which has taken its point may need to say so
+TELLS_WITHIN = 2.0
 #: seconds between two shots
 GAP = (2.0, 8.0)
 #: what happens at a point after its first turn, in which the process itself is killed
@@ -38,9 +44,9 @@ class Sniper:
     ) -> None:
         self._armed, self._journal, self._strikes, self._stopping = armed, journal, strikes, stopping
         self._rng = random.Random(f"sniper {seed}")
-        self._log = armed / ".log"
-        self._log.touch()
-        self._read = 0
+        os.mkfifo(armed / TOLD)
+        self._told = os.open(armed / TOLD, os.O_RDWR)  # for writing too, so that it is never at its end
+        self._torn = ""
         self._frozen: list[tuple[float, int]] = []
         #: points that have fired with their process killed
         self.hit: set[str] = set()
@@ -53,42 +59,62 @@ class Sniper:
                 self._rng.shuffle(turn)
                 for name in turn:
                     action = self._rng.choice(WAYS) if name in self.hit else "kill"
-                    self._shoot(name, action)
-                    if self._rest(self._rng.uniform(*GAP)):
+                    self.shoot(name, action)
+                    self._tend(self._rng.uniform(*GAP))
+                    if self._stopping.is_set():
                         return
         finally:
             for _, pid in self._frozen:
                 signal_pid(pid, signal.SIGCONT)
 
-    def _shoot(self, name: str, action: str) -> None:
+    def stop(self) -> None:
+        """Wake the thread, which was told to stop."""
+        os.write(self._told, b"\n")
+
+    def close(self) -> None:
+        """Once nothing can fire any more."""
+        os.close(self._told)
+
+    def shoot(self, name: str, action: str) -> None:
+        """Arm a point, and tend to it until it has fired or has had its time."""
         path = self._armed / name
         fresh = path.with_name(f".arming-{name}")
         fresh.write_text(action)
         fresh.rename(path)
-        end = time.monotonic() + PATIENCE
-        while path.exists() and time.monotonic() < end and not self._stopping.is_set():
-            self._tend()
-            time.sleep(0.005)
-        path.unlink(missing_ok=True)
-        self._tend()
+        fired = self._tend(PATIENCE, name)
+        try:
+            path.unlink()
+        except FileNotFoundError:  # it fires at this moment
+            if not fired:
+                self._tend(TELLS_WITHIN, name, whatever=True)
 
-    def _rest(self, seconds: float) -> bool:
-        """Whether it is to end."""
+    def _tend(self, seconds: float, name: str = "", *, whatever: bool = False) -> bool:
+        """For so long, note what fires, strike where another is to be struck, thaw who was frozen long enough.
+
+        Ends early once `name` has fired, and returns whether it did; also, but for `whatever`, when told to stop.
+        """
         end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            self._tend()
-            if self._stopping.wait(0.05):
+        poller = select.poll()
+        poller.register(self._told, select.POLLIN)
+        while whatever or not self._stopping.is_set():
+            self._thaw()
+            now = time.monotonic()
+            if now >= end:
+                break
+            until = min([end, *(due for due, _ in self._frozen)])
+            if poller.poll(max(1, math.ceil(1000 * (until - now)))) and name in self._read():
                 return True
-        return self._stopping.is_set()
+        return False
 
-    def _tend(self) -> None:
-        """Note what fired, strike where another is to be struck, thaw who was frozen long enough."""
-        with self._log.open() as file:
-            file.seek(self._read)
-            for line in file:
-                if line.endswith("\n"):
-                    self._read += len(line.encode())
-                    self._fired(line.rstrip("\n").split("\t"))
+    def _read(self) -> set[str]:
+        """Take what was told; the points that fired."""
+        *lines, self._torn = (self._torn + os.read(self._told, 65536).decode()).split("\n")
+        told = [line.split("\t") for line in lines if line]
+        for words in told:
+            self._fired(words)
+        return {words[1] for words in told}
+
+    def _thaw(self) -> None:
         now = time.monotonic()
         for due, pid in list(self._frozen):
             if now >= due:
@@ -103,9 +129,11 @@ class Sniper:
         if action == "kill":
             self.hit.add(name)
             self._journal.note("kill", t=float(up), process=who, pid=int(pid))
-        elif action == "freeze":
-            self._frozen.append((time.monotonic() + self._rng.uniform(*FROZEN), int(pid)))
+            return
+        if action == "freeze":
+            if signal_pid(int(pid), signal.SIGSTOP):
+                self._frozen.append((time.monotonic() + self._rng.uniform(*FROZEN), int(pid)))
         else:
             self._strikes[action.removeprefix("kill ")]()
-            for fired in self._armed.glob(f".fired-{name}-{pid}-*"):
-                os.unlink(fired)  # noqa: PTH108
+        with contextlib.suppress(OSError):  # who waited was killed meanwhile, or has waited long enough
+            os.close(os.open(struck_of(self._armed, name, int(pid)), os.O_WRONLY | os.O_NONBLOCK))

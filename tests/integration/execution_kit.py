@@ -25,6 +25,7 @@ from hivemind_worker.execution.runner import Ended, Prepared, Runner
 from hivemind_worker.execution.workspace import Workspace, find_workspace
 from hivemind_worker.settings import Settings
 from hivemind_worker.store.logs import Chunk, Stream
+from tests.processes import eventually
 from tests.site import hold
 
 BASE = "localhost/hivemind-base:latest"
@@ -292,10 +293,7 @@ def _copy(source: socket.socket, target: socket.socket) -> None:
 
 def until(condition: Callable[[], object], what: str, seconds: float = 30.0) -> None:
     """Wait for a thing that nobody can tell us about."""
-    end, pause = time.monotonic() + seconds, threading.Event()
-    while not condition():
-        assert time.monotonic() < end, f"not in time: {what}"
-        pause.wait(0.02)
+    eventually(condition, seconds, what)
 
 
 def lines(data: bytes) -> Iterator[str]:
