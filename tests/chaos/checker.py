@@ -194,6 +194,14 @@ def _alive_twice(story: Story) -> Iterator[str]:
             )
 
 
+def _away(story: Story) -> Iterator[str]:
+    """What needs its bundle or its secrets runs at home; when that is lost, it waits for it."""
+    home = story.order.get("home")
+    for life in story.lives:
+        if home and life.node != home:
+            yield f"attempt {life.attempt} ran on {life.node}, but its home is {home}"
+
+
 def _fenced_accepted(story: Story) -> Iterator[str]:
     """The accepted outcome is the newest attempt's, and nothing runs after the end."""
     accepted = story.record.get("attempt")
@@ -293,5 +301,5 @@ def _told(entry: Entry) -> str:
 
 RULES = (
     _lost, _changed, _history, _path, _accepted_twice, _stop_ignored, _started_twice, _alive_twice,
-    _left_alive, _fenced_accepted, _log, _cause,
+    _left_alive, _away, _fenced_accepted, _log, _cause,
 )  # fmt: skip

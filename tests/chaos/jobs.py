@@ -8,6 +8,7 @@ import zipfile
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from tests.chaos.stack import HOME
 from tests.integration.execution_kit import BUSYBOX
 
 #: quick: prints and exits 0 · long: the same over 10 to 40 s · loud: much output at once · bundle: the same from a zip
@@ -73,6 +74,7 @@ class Order:
             "timeout": asked["timeout_seconds"], "retries": asked["retries"], "priority": asked["priority"],
             "cancel": self.cancel_after is not None, "millicores": int(asked["requests"]["cpu"] * 1000),
             "memory": asked["requests"]["memory"],
+            "home": HOME if self.bundle is not None or "secrets" in asked else "",
         }  # fmt: skip
 
 

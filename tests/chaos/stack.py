@@ -29,6 +29,8 @@ from tests.processes import REPOSITORY, eventually
 REDIS, BRIDGE, API = 16379, 50053, 5000
 #: each worker's own way to Redis: the node by `hivemind up`, its second worker, the second node
 DOORS = {"n1": 17001, "w2": 17002, "n2": 17003}
+#: the node with the bridge: every job with a bundle or secrets is at home there, and runs nowhere else
+HOME = "n1"
 WORKERS = {"n1": "worker@n1", "w2": "w2@n1", "n2": "worker@n2"}
 
 
@@ -63,8 +65,10 @@ class Stack:
         for folder in (self.logs, self.armed, root / "redis"):
             folder.mkdir()
         self.nodes = {name: self._make_node(name) for name in ("n1", "n2")}
-        shutil.rmtree(self.nodes["n2"] / "blobs", ignore_errors=True)
-        (self.nodes["n2"] / "blobs").symlink_to(self.nodes["n1"] / "blobs")
+        # n2 has no bridge: what its jobs leave is fetched through n1's. Bundles and secrets stay with their home.
+        artifacts = self.nodes[HOME] / "blobs" / "artifacts"
+        artifacts.mkdir()
+        (self.nodes["n2"] / "blobs" / "artifacts").symlink_to(artifacts)
         self.witness = Witness(root / "seen", journal, runc=shutil.which("runc") or "/usr/sbin/runc")
         self.engine = Engine(root / "e", self.witness.runtime, journal)
         self.proxies = Proxies(REDIS)
@@ -107,8 +111,6 @@ class Stack:
             "--without-gossip",
             "-n",
         ]
-        eventually(lambda: (self.nodes["n1"] / "secret.key").exists(), 120)
-        shutil.copy(self.nodes["n1"] / "secret.key", self.nodes["n2"] / "secret.key")
         self._add("w2", [*celery, WORKERS["w2"]])
         self._add("n2", [*celery, WORKERS["n2"]])
         eventually(lambda: self.leases() == set(WORKERS.values()) and self.service("bridge") is not None, 120)

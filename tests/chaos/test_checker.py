@@ -137,6 +137,7 @@ HARM: dict[str, tuple[str, list[Entry]]] = {
         "alive_twice",
         [*FIRST, *SECOND, *container(4.0, 7.0, container="c2", attempt=2), event(0.2, 2, "admitted")],
     ),
+    "a bundle's job away from its home": ("away", altered("submit", lambda e: e | {"home": "n2"})),
     "the outcome of an older attempt": ("fenced_accepted", [*sound(), *container(6.0, 7.0, container="c2", attempt=2)]),
     "a start after the end": ("fenced_accepted", [*sound(), *container(6.0, 7.0, container="c2")]),
     "a line that is missing": (
@@ -211,6 +212,18 @@ def test_an_attempt_may_run_beside_one_that_was_fenced_off_with_its_node() -> No
     ]
     there = container(4.0, 7.0, container="c2", attempt=2, node="n2")
     assert "alive_twice" not in rules([*FIRST, *first, *lost, *there])
+
+
+def test_a_bundles_job_whose_node_is_lost_waits_for_it_and_runs_there_again() -> None:
+    lost = [event(5.2, 6, "waiting", cause="node_lost") if e["id"] == "6-0" else e for e in SECOND]
+    first = [
+        e for e in sound() if e["kind"] == "event" and e["state"] in ("waiting", "admitted", "preparing", "running")
+    ]
+    at_home = [e | {"home": "n1"} if e["kind"] == "submit" else e for e in FIRST]
+    again = container(6.0, 7.0, container="c2", attempt=2)
+    assert not {"away", "alive_twice"} & rules([*at_home, *first, *lost, *again])
+    elsewhere = container(6.0, 7.0, container="c2", attempt=2, node="n2")
+    assert "away" in rules([*at_home, *first, *lost, *elsewhere])
 
 
 def test_a_gap_that_is_marked_is_no_loss() -> None:
