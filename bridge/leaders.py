@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from bridge.reporter import Reporter
@@ -13,6 +14,9 @@ from hivemind_worker.settings import Settings
 from hivemind_worker.store.outbox import REPORTS, Outbox, history_group
 from hivemind_worker.store.recorded import Recorded
 from hivemind_worker.store.walk import Walk
+
+if TYPE_CHECKING:
+    from hivemind_worker.delivery.recorder import Recorder
 
 #: seconds without a sign of life after which another bridge of the site may take the lead
 TERM = 15.0
@@ -28,17 +32,7 @@ def build_leaders(stores: Stores, settings: Settings) -> list[Leader]:
         return Outbox(stores.redis, stores.keys, group, who=who, place=place, term=TERM, whole=whole)
 
     if stores.history.kept:
-        from hivemind_worker.delivery.recorder import Recorder  # SQLAlchemy, only where it is wanted
-
-        recorder = Recorder(
-            jobs=stores.jobs,
-            events=stores.events,
-            ledger=stores.ledger,
-            walk=Walk(stores.redis, stores.keys),
-            recorded=Recorded(stores.redis, stores.keys, retention=settings.retention),
-            history=stores.history,
-            retention=settings.history_retention,
-        )
+        recorder = build_recorder(stores, settings)
         leaders.append(Leader(outbox(history_group(settings.history, settings.node_id), whole=True), recorder))
     if settings.master_address:
         from bridge.master_link import MasterLink
@@ -54,3 +48,18 @@ def build_leaders(stores: Stores, settings: Settings) -> list[Leader]:
         # A master that a node joins today is told what changes from now on, and what the stream still holds.
         leaders.append(Leader(outbox(REPORTS, whole=False), reporter))
     return leaders
+
+
+def build_recorder(stores: Stores, settings: Settings) -> Recorder:
+    """The writer of the history."""
+    from hivemind_worker.delivery.recorder import Recorder  # SQLAlchemy, only where it is wanted
+
+    return Recorder(
+        jobs=stores.jobs,
+        events=stores.events,
+        ledger=stores.ledger,
+        walk=Walk(stores.redis, stores.keys),
+        recorded=Recorded(stores.redis, stores.keys, retention=settings.retention),
+        history=stores.history,
+        retention=settings.history_retention,
+    )

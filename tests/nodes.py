@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +75,17 @@ class Node:
         if nodefile.runs(document):
             self.hivemind("down", "--stop-jobs", "--grace", "0")
         nodefile.end_leftovers(document, 5.0)
+
+
+@contextmanager
+def running_node(state: Path, name: str, **settings: str) -> Iterator[Node]:
+    """A node that is up, without Flower; nothing of it stays."""
+    node = Node(state, name, HIVEMIND_FLOWER_ENABLED="0", **settings)
+    try:
+        node.up()
+        yield node
+    finally:
+        node.end()
 
 
 def expect(process: subprocess.Popen[str], text: str) -> str:

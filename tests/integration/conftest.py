@@ -1,16 +1,28 @@
-"""Fixtures of the execution tests: a worker's execution room on the real engine, and an engine that can be cut off."""
+"""Fixtures on the real engine: a client of it, a worker's execution room, and an engine that can be cut off."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
 
+import docker
 import pytest
 
 from hivemind_worker.bootstrap import Stores
 from hivemind_worker.settings import Settings
 
 from .execution_kit import Kit, Proxy
+
+
+@pytest.fixture
+def engine(stores: Stores) -> Iterator[docker.DockerClient]:
+    """A client of the machine's; a test that fails leaves no container of its site there."""
+    client = docker.from_env()
+    site = stores.ledger.site_id()
+    yield client
+    for left in client.api.containers(all=True, filters={"label": f"hivemind.site={site}"}):
+        client.api.remove_container(left["Id"], force=True)
+    client.close()
 
 
 @pytest.fixture

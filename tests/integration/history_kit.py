@@ -6,16 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
 
+from bridge.leaders import build_recorder
 from hivemind_worker.bootstrap import Stores
 from hivemind_worker.delivery.leader import Leader
-from hivemind_worker.delivery.recorder import Recorder
 from hivemind_worker.domain.job import Job, State, Times
 from hivemind_worker.domain.outcome import BlobRef, Cause, Outcome
 from hivemind_worker.settings import Settings
 from hivemind_worker.store.outbox import Outbox, history_group
 from hivemind_worker.store.outbox_status import OutboxStatus, read_status
-from hivemind_worker.store.recorded import Recorded
-from hivemind_worker.store.walk import Walk
 from tests.builders import job
 from tests.postgres import Postgres
 
@@ -43,19 +41,6 @@ def ended(task_id: str, created: int = 1_700_000_000_000, cause: Cause = Cause.O
     return made.model_copy(update={"assignment": made.assignment.model_copy(update=given)})
 
 
-def recorder(stores: Stores, settings: Settings) -> Recorder:
-    """As the bridge builds it."""
-    return Recorder(
-        jobs=stores.jobs,
-        events=stores.events,
-        ledger=stores.ledger,
-        walk=Walk(stores.redis, stores.keys),
-        recorded=Recorded(stores.redis, stores.keys, retention=settings.retention),
-        history=stores.history,
-        retention=settings.history_retention,
-    )
-
-
 @contextmanager
 def recording(stores: Stores, settings: Settings, who: str = "p1") -> Iterator[Leader]:
     """A recorder at work in a thread of the test."""
@@ -68,7 +53,7 @@ def recording(stores: Stores, settings: Settings, who: str = "p1") -> Iterator[L
         term=15,
         whole=True,
     )
-    leader = Leader(outbox, recorder(stores, settings))
+    leader = Leader(outbox, build_recorder(stores, settings))
     leader.start()
     try:
         yield leader

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.nodes import BASE, HIVEMIND, Node, expect, finish
+from tests.nodes import BASE, HIVEMIND, Node, expect, finish, running_node
 
 SHAPE = {
     "task_id", "state", "cause", "exit_code", "attempt", "owner", "node", "worker", "image", "command", "requests",
@@ -26,12 +26,8 @@ ENDLESS = "echo begun; while :; do sleep 0.1; done"
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """One node for all tests of this file."""
-    node = Node(tmp_path_factory.mktemp("node") / "state", "cli-jobs", HIVEMIND_FLOWER_ENABLED="0")
-    node.up()
-    try:
+    with running_node(tmp_path_factory.mktemp("node") / "state", "cli-jobs") as node:
         yield node
-    finally:
-        node.end()
 
 
 def bundle(folder: Path, program: str) -> Path:

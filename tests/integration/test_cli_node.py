@@ -10,19 +10,15 @@ from pathlib import Path
 import pytest
 
 from tests.engine import BUSYBOX
-from tests.nodes import HIVEMIND, Node, expect, finish
+from tests.nodes import HIVEMIND, Node, expect, finish, running_node
 from tests.processes import eventually
 
 
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """One node for all tests of this file."""
-    node = Node(tmp_path_factory.mktemp("node") / "state", "cli-node", HIVEMIND_FLOWER_ENABLED="0")
-    node.up()
-    try:
+    with running_node(tmp_path_factory.mktemp("node") / "state", "cli-node") as node:
         yield node
-    finally:
-        node.end()
 
 
 def test_nodes_shows_what_is_lent(node: Node) -> None:

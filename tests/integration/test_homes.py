@@ -21,14 +21,12 @@ from hivemind_worker.store.records import VERSION
 from tests import zips
 from tests.builders import new_job, row
 from tests.integration.store_kit import FREE, announce
-from tests.integration.test_lost_node import QUICK, Watcher, engine, started
+from tests.integration.test_lost_node import QUICK, Watcher, started
 from tests.integration.test_store_audit import sweep
 from tests.integration.test_worker import BUSYBOX, containers, log_text, until_log
 from tests.integration.test_worker_fenced import freeze
 from tests.processes import eventually, until, worker
 from tests.zips import Entry
-
-__all__ = ["engine"]
 
 
 @pytest.fixture

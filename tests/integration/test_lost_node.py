@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -185,16 +184,6 @@ def test_a_body_is_told_when_its_attempt_is_anothers_and_only_then(stores: Store
 
 QUICK = {"HIVEMIND_BEAT": "0.5", "HIVEMIND_HEARTBEAT_TIMEOUT": "2", "HIVEMIND_NODE_LOST_AFTER": "4"}
 STOPS = {"HIVEMIND_ON_PARTITION": "stop", "HIVEMIND_STOP_GRACE": "1"}
-
-
-@pytest.fixture
-def engine(stores: Stores) -> Iterator[docker.DockerClient]:
-    client = docker.from_env()
-    site = stores.ledger.site_id()
-    yield client
-    for left in client.api.containers(all=True, filters={"label": f"hivemind.site={site}"}):
-        client.api.remove_container(left["Id"], force=True)  # of a test that failed
-    client.close()
 
 
 def test_a_node_that_returns_finds_its_jobs_elsewhere_and_ends_its_own_containers(

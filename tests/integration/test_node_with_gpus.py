@@ -9,7 +9,7 @@ import pytest
 
 from tests.engine import BUSYBOX
 from tests.gpu_standin import GIB, Machine, build
-from tests.nodes import Node
+from tests.nodes import Node, running_node
 from tests.processes import eventually
 
 
@@ -24,12 +24,8 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Machine:
 def node(machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """One node for all tests of this file."""
     found = {"LD_LIBRARY_PATH": str(machine.path.parent), "NVML_STANDIN": str(machine.path)}
-    node = Node(tmp_path_factory.mktemp("node") / "state", "gpu-node", HIVEMIND_FLOWER_ENABLED="0", **found)
-    node.up()
-    try:
+    with running_node(tmp_path_factory.mktemp("node") / "state", "gpu-node", **found) as node:
         yield node
-    finally:
-        node.end()
 
 
 def seen(node: Node) -> dict[str, str]:

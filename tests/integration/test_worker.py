@@ -33,13 +33,6 @@ def output(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def engine() -> Iterator[docker.DockerClient]:
-    client = docker.from_env()
-    yield client
-    client.close()
-
-
-@pytest.fixture
 def running_worker(settings: Settings, stores: Stores, output: Path) -> Iterator[subprocess.Popen[bytes]]:
     with worker(settings, stores, output) as child:
         yield child

@@ -21,16 +21,6 @@ from tests.processes import environment, eventually, process, until, worker, wor
 
 
 @pytest.fixture
-def engine(stores: Stores) -> Iterator[docker.DockerClient]:
-    client = docker.from_env()
-    site = stores.ledger.site_id()
-    yield client
-    for left in client.api.containers(all=True, filters={"label": f"hivemind.site={site}"}):
-        client.api.remove_container(left["Id"], force=True)  # of a test that failed
-    client.close()
-
-
-@pytest.fixture
 def pair(
     settings: Settings, stores: Stores, tmp_path: Path
 ) -> Iterator[tuple[subprocess.Popen[bytes], subprocess.Popen[bytes], Path]]:
