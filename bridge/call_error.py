@@ -12,6 +12,8 @@ _TRANSPORT = re.compile(
     r"|GOAWAY|Broken pipe|Endpoint closing)",
     re.IGNORECASE,
 )
+#: all that gRPC says of a call that a server ended as it stopped; who cancels a call of its own is told more
+_CUT_OFF = "CANCELLED"
 
 
 class CallError(Exception):
@@ -31,6 +33,8 @@ class CallError(Exception):
             return cls(code, f"the bridge at {address} did not answer in time; try again")
         if code == "UNAVAILABLE" and _TRANSPORT.match(details):
             return cls(code, f"no bridge answers at {address}; is the node up? `hivemind up` starts one")
+        if code == "CANCELLED" and details == _CUT_OFF:
+            return cls("UNAVAILABLE", f"the bridge at {address} stopped in the middle of the call; try again")
         return cls(code, details or code.lower().replace("_", " "), _field(error))
 
 

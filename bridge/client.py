@@ -15,10 +15,14 @@ __all__ = ["CallError", "Client", "LogLine"]
 
 #: seconds one unary call may take
 DEADLINE = 20.0
+#: seconds for which a stream looks for a bridge that went away, or for its Redis
+PATIENCE = 60.0
 #: most bytes of a file that one second is expected to move, at worst
 _SLOWEST = 64 * 1024
 
 Progress = Callable[[int, int], None]
+#: told why once a stream has been looking for its bridge for a while, and None once it has found it again
+OnOutage = Callable[[CallError | None], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +39,21 @@ class LogLine:
 class Client:
     """Calls to one bridge. Every failure is a CallError. Threads may share it; `close` it, or use it in a `with`."""
 
-    def __init__(self, address: str, token: str = "", *, deadline: float = DEADLINE) -> None:
-        """`address` as HOST:PORT; `deadline` in seconds for each unary call."""
-        self.address = address
+    def __init__(
+        self,
+        address: str,
+        token: str = "",
+        *,
+        deadline: float = DEADLINE,
+        patience: float | None = PATIENCE,
+        on_outage: OnOutage | None = None,
+    ) -> None:
+        """`address` as HOST:PORT; `deadline` in seconds for each unary call.
+
+        `patience`: seconds for which a stream looks for a bridge that went away, or its Redis; None: until it is back.
+        `on_outage` may be called by any thread that reads a stream.
+        """
+        self.address, self.patience, self.on_outage = address, patience, on_outage
         self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
         self._deadline = deadline
         self._opened: Any = None

@@ -1,4 +1,4 @@
-"""The client's streams: each picks up where it was when the bridge went away, and gives up after a while."""
+"""The client's streams: each picks up where it was when the bridge went away, while the client has patience."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from bridge.options import CHUNK, OPENED
 from bridge.plain import iso, plain
 from bridge.wire.hivemind.v1 import task_pb2
 
-#: seconds after which a stream that lost the bridge gives up
-GIVE_UP = 60.0
+#: seconds of an outage after which it is worth a word; a restart of the bridge takes less
+SAID_AFTER = 3.0
 #: seconds that a stream must have been open to count as found again although nothing came: longer than a connection
 #: takes to fail
 OPEN = 30.0
@@ -25,16 +25,25 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 
 
 class _Patience:
-    """How long to pause before the next try, and when to stop trying."""
+    """How long to pause before the next try, what to say of it, and when to stop trying."""
 
-    def __init__(self) -> None:
+    def __init__(self, client: Client) -> None:
+        self._limit, self._tell = client.patience, client.on_outage
         self._tried = time.monotonic()
-        self.progress()
+        self._told = False
+        self._start_over()
 
     def progress(self) -> None:
-        """Something came: start over."""
+        """Something came: the bridge is there."""
+        if self._told and self._tell is not None:
+            self._tell(None)
+        self._told = False
+        self._start_over()
+
+    def _start_over(self) -> None:
         self._pause = _FIRST_PAUSE
-        self._deadline: float | None = None
+        #: since when the bridge is away
+        self._since: float | None = None
 
     def pause(self, error: CallError) -> None:
         """Wait before the next try. Raises `error` when trying again makes no sense, or has lasted too long.
@@ -43,11 +52,15 @@ class _Patience:
         """
         now = time.monotonic()
         if now - self._tried > OPEN:
-            self.progress()
-        if self._deadline is None:
-            self._deadline = now + GIVE_UP
-        if error.code != "UNAVAILABLE" or now + self._pause > self._deadline:
+            self._start_over()
+        if self._since is None:
+            self._since = now
+        away = now + self._pause - self._since
+        if error.code != "UNAVAILABLE" or (self._limit is not None and away > self._limit):
             raise error
+        if away > SAID_AFTER and not self._told and self._tell is not None:
+            self._told = True
+            self._tell(error)
         time.sleep(self._pause)
         self._pause = min(2 * self._pause, _LONGEST_PAUSE)
         self._tried = time.monotonic()
@@ -69,7 +82,7 @@ def _messages(
 
 def watch(client: Client, task_id: str) -> Iterator[dict[str, Any]]:
     """See Client.watch."""
-    patience, last = _Patience(), None
+    patience, last = _Patience(client), None
     while True:
         try:
             for message in _messages(client, "WatchTask", task_pb2.WatchTaskRequest(task_id=task_id), task_pb2.Task):
@@ -85,7 +98,7 @@ def watch(client: Client, task_id: str) -> Iterator[dict[str, Any]]:
 
 def logs(client: Client, task_id: str, first: int, *, follow: bool) -> Iterator[LogLine]:
     """See Client.logs."""
-    patience, number = _Patience(), first
+    patience, number = _Patience(client), first
     names = task_pb2.LogChunk.Stream
     while True:
         request = task_pb2.StreamLogsRequest(task_id=task_id, from_chunk=number, follow=follow)
@@ -134,7 +147,7 @@ def download(client: Client, task_id: str, target: Path, on_progress: Progress |
 
 def _download(client: Client, task_id: str, target: Path, on_progress: Progress | None) -> dict[str, Any]:
     part = target.with_name(target.name + ".part")
-    patience = _Patience()
+    patience = _Patience(client)
     while True:
         held = part.stat().st_size if part.exists() else 0
         try:

@@ -40,10 +40,17 @@ class LogStream:
         self._artifacts = artifacts
         self._executor = executor
 
-    async def send(self, task_id: str, first: int, *, follow: bool) -> AsyncGenerator[task_pb2.LogChunk, None]:
-        """Chunks from number `first` (1 begins) on; with `follow` until the job has ended. Raises NotFound."""
+    async def send(
+        self, task_id: str, first: int, *, follow: bool, found: Callable[[], Awaitable[object]] | None = None
+    ) -> AsyncGenerator[task_pb2.LogChunk, None]:
+        """Chunks from number `first` (1 begins) on; with `follow` until the job has ended. Raises NotFound.
+
+        `found` is awaited once the job is known, before any chunk.
+        """
         with self._changes.follow(task_id) as follower:
             job = await self._read_job(task_id)
+            if found is not None:
+                await found()
             begin, number = first, first
             while True:
                 # Read after the job: what an ended job has written is all there by now.

@@ -152,10 +152,8 @@ class TaskService:
         task_id = check_task_id(request.task_id)
         if request.from_chunk < 0:
             raise InvalidField("from_chunk", "is negative; 0 or 1 is the beginning")
-        if request.follow:
-            await context.send_initial_metadata((OPENED,))
-        first = max(1, request.from_chunk)
-        async with aclosing(self._logs.send(task_id, first, follow=request.follow)) as chunks:
+        first, found = max(1, request.from_chunk), partial(context.send_initial_metadata, (OPENED,))
+        async with aclosing(self._logs.send(task_id, first, follow=request.follow, found=found)) as chunks:
             async for chunk in chunks:
                 yield chunk
 

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 HELD = ("admitted", "preparing", "running", "collecting")
 #: seconds between two looks
 LOOK = 1.0
-#: seconds that the bridge may be away, as in an upgrade, before waiting is given up
-AWAY = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +58,26 @@ def look(client: Client, node: str) -> Left:
 def until_empty(client: Client, node: str, line: StatusLine) -> float:
     """Wait until the node holds no job; how many seconds that took.
 
-    Raises CliError when the node takes work again, CallError when the bridge stays away.
+    Raises CliError when the node takes work again, CallError when the bridge stays away for longer than the client has
+    patience.
     """
     from bridge.client import CallError
+    from bridge.client_streams import SAID_AFTER
 
+    tell = client.on_outage or (lambda _: None)
     began, heard, said = time.monotonic(), time.monotonic(), -1
     pause = threading.Event()
     while True:
         try:
             state, now = client.nodes(node)[0]["state"], look(client, node)
             heard = time.monotonic()
+            tell(None)
         except CallError as error:
-            if error.code != "UNAVAILABLE" or time.monotonic() - heard > AWAY:
+            away = time.monotonic() - heard
+            if error.code != "UNAVAILABLE" or (client.patience is not None and away > client.patience):
                 raise
+            if away > SAID_AFTER:
+                tell(error)
             line.show(f"draining {node}: the bridge is away", now=True)
             pause.wait(LOOK)
             continue

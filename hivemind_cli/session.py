@@ -22,14 +22,18 @@ class Session:
     bridge: str = field(default_factory=lambda: os.environ.get("HIVEMIND_BRIDGE") or DEFAULT_BRIDGE)
     token: str = field(default_factory=lambda: os.environ.get("HIVEMIND_TOKEN", ""), repr=False)
     json: bool = False
+    #: seconds for which what is followed is looked for once the bridge went away; None: until it is back
+    patience: float | None = None
 
     def client(self) -> Client:
         """A connection to the bridge, to be used in a `with`."""
         # The library's own complaints about a connection would stand beside ours.
         os.environ.setdefault("GRPC_VERBOSITY", "NONE")
         from bridge.client import Client
+        from hivemind_cli.outage import Outage
 
-        return Client(self.bridge, token=self.token)
+        told = Outage(self.bridge, self.patience)
+        return Client(self.bridge, token=self.token, patience=self.patience, on_outage=told)
 
 
 def pass_session(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hivemind_cli.following import LogPrinter
+from hivemind_cli.outage import patience_option
 from hivemind_cli.output import emit_json
 from hivemind_cli.progress import StatusLine
 from hivemind_cli.reader import ends_with_reader
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 @click.argument("task_id", metavar="ID")
 @click.option("-f", "--follow", is_flag=True, help="Until the job has ended.")
 @click.option("--from", "first", type=click.IntRange(0), default=0, metavar="N", help="From chunk N on.")
+@patience_option
 @pass_session
 def logs(session: Session, task_id: str, follow: bool, first: int) -> None:
     """A job's log: its stdout on stdout, its stderr on stderr, byte for byte.

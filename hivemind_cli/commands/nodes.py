@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from hivemind_cli.outage import patience_option
 from hivemind_cli.output import clean, emit_json, note, size, table, width
 from hivemind_cli.progress import StatusLine
 from hivemind_cli.session import Session, command, pass_session
@@ -80,6 +81,7 @@ def trouble(node: dict[str, Any]) -> str:
 @command()
 @click.argument("node", required=False, default="")
 @click.option("--wait", "wait", is_flag=True, help="Return once no job runs there any more.")
+@patience_option
 @pass_session
 def drain(session: Session, node: str, wait: bool) -> None:
     """Take no new jobs on NODE (or on the only node there is); what runs goes on.

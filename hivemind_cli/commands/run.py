@@ -14,6 +14,7 @@ from hivemind_cli.following import LogPrinter, WaitReason, until_ended
 from hivemind_cli.ids import new_id
 from hivemind_cli.interrupting import Stopper, stop_on_interrupt
 from hivemind_cli.joboptions import PASS_ON, JobSpec, job_options, job_spec
+from hivemind_cli.outage import patience_option
 from hivemind_cli.output import emit_json, note
 from hivemind_cli.progress import StatusLine
 from hivemind_cli.sending import upload
@@ -36,6 +37,7 @@ What follows IMAGE belongs to the job. Exits with the container's own code, or 1
 @command(context_settings=PASS_ON, help=_HELP)
 @job_options
 @click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), help="Unpack the artifact here.")
+@patience_option
 @pass_session
 def run(session: Session, /, task_id: str | None, output: Path | None, **given: Any) -> int:
     """See _HELP."""

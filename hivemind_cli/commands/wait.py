@@ -6,6 +6,7 @@ import click
 
 from hivemind_cli.endings import sentence
 from hivemind_cli.following import until_ended
+from hivemind_cli.outage import patience_option
 from hivemind_cli.output import emit_json
 from hivemind_cli.progress import StatusLine
 from hivemind_cli.session import Session, command, pass_session
@@ -13,6 +14,7 @@ from hivemind_cli.session import Session, command, pass_session
 
 @command()
 @click.argument("task_ids", metavar="ID...", nargs=-1, required=True)
+@patience_option
 @pass_session
 def wait(session: Session, task_ids: tuple[str, ...]) -> int:
     """Wait until every job has ended. Exits 0 when all completed, 1 when any did not."""

@@ -11,11 +11,11 @@ from bridge.call_error import CallError
 class Failure:
     """As much of grpc.RpcError as is looked at."""
 
-    def __init__(self, details: str) -> None:
-        self._details = details
+    def __init__(self, details: str, code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE) -> None:
+        self._details, self._code = details, code
 
     def code(self) -> grpc.StatusCode:
-        return grpc.StatusCode.UNAVAILABLE
+        return self._code
 
     def details(self) -> str:
         return self._details
@@ -52,3 +52,10 @@ def test_a_connection_that_fails_is_a_bridge_that_is_away(details: str) -> None:
 )
 def test_what_the_bridge_says_is_passed_on_whatever_words_are_in_it(details: str) -> None:
     assert CallError.of(Failure(details), "127.0.0.1:9").message == details
+
+
+def test_a_call_that_a_stopping_bridge_cut_off_can_be_made_again_and_one_that_we_cancelled_cannot() -> None:
+    cut_off = CallError.of(Failure("CANCELLED", grpc.StatusCode.CANCELLED), "127.0.0.1:9")
+    assert (cut_off.code, "127.0.0.1:9" in cut_off.message) == ("UNAVAILABLE", True)
+    for ours in ("Locally cancelled by application!", "Channel closed!"):
+        assert CallError.of(Failure(ours, grpc.StatusCode.CANCELLED), "127.0.0.1:9").code == "CANCELLED"
