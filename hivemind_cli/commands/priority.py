@@ -17,9 +17,9 @@ def priority(session: Session, task_id: str, priority: int) -> None:
     """Give a job that waits another priority, 0 to 9. One that has started keeps what it has."""
     with session.client() as client:
         answer = client.prioritize(task_id, priority)
-    if session.json:
-        emit_json(answer)
-    elif answer["accepted"]:
-        note(f"{task_id} waits with priority {priority}")
     if not answer["accepted"]:
         raise CliError(f"{task_id} does not wait any more: it is {answer['state']}")
+    if session.json:
+        emit_json(answer)
+    else:
+        note(f"{task_id} waits with priority {priority}")

@@ -35,7 +35,7 @@ def line(node: Node) -> dict[str, Any]:
     ("args", "code", "says", "kind"),
     [
         (["ghost", "5"], 1, "there is no job ghost", "NOT_FOUND"),
-        (["running", "5"], 1, "running does not wait any more: it is running", "ERROR"),
+        (["running", "5"], 1, "running does not wait any more: it is running", "FAILED"),
         (["first", "10"], 2, "10 is not in the range 0<=x<=9", "USAGE"),
         (["first", "-1"], 2, "-1", "USAGE"),
         (["first", "high"], 2, "'high' is not a valid integer", "USAGE"),
