@@ -16,6 +16,14 @@ def main() -> int:
     parser.add_argument("names", nargs="*", default=list(ALL), metavar="NAME", help=f"any of {', '.join(ALL)}")
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
     options = parser.parse_args()
+    try:
+        return _run(options, parser)
+    except KeyboardInterrupt:
+        print("[bench] interrupted", file=sys.stderr)
+        return 130
+
+
+def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     results = {}
     for name in options.names:
         if name not in ALL:

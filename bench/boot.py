@@ -12,12 +12,14 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from bench.leaving import leaving, remove_containers
 from bench.node import REPOSITORY, child
 from bench.numbers import markdown
 from hivemind_cli.redis_server import find_server, server_command
 from hivemind_worker.bootstrap import Stores, open_stores
 from hivemind_worker.domain.assignment import Assignment
 from hivemind_worker.domain.errors import StoreUnavailable
+from hivemind_worker.execution.sandbox import LABEL_SITE
 from hivemind_worker.settings import load_settings
 from hivemind_worker.store.jobs import NewJob
 
@@ -41,27 +43,27 @@ def _boot(count: int) -> dict[str, float]:
     binary = find_server()
     assert binary is not None
     redis = server_command(binary, folder, socket=folder / "redis.sock")
-    try:
-        with closing(open_stores(settings)) as stores:
-            with child(redis, env, folder / "redis.log") as server:
-                _until(lambda: _answers(stores))
-                # They fit no machine: what is measured is that they are there, not that they run.
-                for start in range(0, count, 500):
-                    stores.jobs.create_many([_job(f"waits-{start + i}", cpu=4000.0) for i in range(500)])
-                server.kill()
-                server.wait()
-            began = time.monotonic()
-            with child(redis, env, folder / "redis.log"):
-                loaded = _until(lambda: _answers(stores), began)
-                stores.jobs.create(_job("first", cpu=0.1))
-                began = time.monotonic()
-                with child([*WORKER, "--without-mingle", "--without-gossip"], env, folder / "worker.log"):
-                    announced = _until(lambda: any(node.workers for node in stores.ledger.nodes()), began)
-                    ended = _until(lambda: stores.jobs.get("first").state.terminal, began)
-                assert stores.jobs.counts()["waiting"] == count
-                return {"redis_loaded_s": loaded, "announced_s": announced, "first_job_ended_s": ended}
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with leaving() as stack:
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        stores = stack.enter_context(closing(open_stores(settings)))
+        with child(redis, env, folder / "redis.log") as server:
+            _until(lambda: _answers(stores))
+            # They fit no machine: what is measured is that they are there, not that they run.
+            for start in range(0, count, 500):
+                stores.jobs.create_many([_job(f"waits-{start + i}", cpu=4000.0) for i in range(500)])
+            server.kill()
+            server.wait()
+        began = time.monotonic()
+        stack.enter_context(child(redis, env, folder / "redis.log"))
+        loaded = _until(lambda: _answers(stores), began)
+        stores.jobs.create(_job("first", cpu=0.1))
+        stack.callback(remove_containers, settings, {LABEL_SITE: stores.ledger.site_id()})
+        began = time.monotonic()
+        with child([*WORKER, "--without-mingle", "--without-gossip"], env, folder / "worker.log"):
+            announced = _until(lambda: any(node.workers for node in stores.ledger.nodes()), began)
+            ended = _until(lambda: stores.jobs.get("first").state.terminal, began)
+        assert stores.jobs.counts()["waiting"] == count
+        return {"redis_loaded_s": loaded, "announced_s": announced, "first_job_ended_s": ended}
 
 
 def _job(task_id: str, *, cpu: float) -> NewJob:

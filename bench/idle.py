@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import subprocess
-import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -14,7 +11,7 @@ from typing import Any
 
 import psutil
 
-from bench.node import REPOSITORY
+from bench.node import REPOSITORY, detached
 from bench.numbers import markdown
 from hivemind_cli.planning import free_port
 
@@ -24,21 +21,16 @@ WATCHED_SECONDS = 30.0
 def measure() -> dict[str, Any]:
     """Bytes of PSS and per cent of one core."""
     folder = Path(tempfile.mkdtemp(prefix="hivemind-idle-"))
-    hivemind = [sys.executable, "-m", "hivemind_cli"]
     env = {k: v for k, v in os.environ.items() if not k.startswith("HIVEMIND_")} | {
         "HIVEMIND_STATE": str(folder), "NODE_PORT": str(free_port()), "FLASK_PORT": str(free_port()),
         "HIVEMIND_FLOWER_ENABLED": "false", "NODE_ID": "idle", "PYTHONPATH": str(REPOSITORY),
     }  # fmt: skip
-    subprocess.run([*hivemind, "up", "--detach"], env=env, check=True, stdout=sys.stderr)
-    try:
+    with detached(folder, env):
         node = json.loads((folder / "node.json").read_text())
         processes = _family(int(node["pid"]))
         before = {process.pid: sum(process.cpu_times()[:2]) for process in processes}
         threading.Event().wait(WATCHED_SECONDS)
         return _account(processes, before)
-    finally:
-        subprocess.run([*hivemind, "down"], env=env, check=True, stdout=sys.stderr)
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _family(pid: int) -> list[psutil.Process]:

@@ -14,9 +14,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from bench.leaving import leaving, remove_containers
 from bench.node import BenchNode, child, node, until_ended
 from bench.numbers import markdown, percentile
-from bench.rivals import UnixConnection, raw_job, raw_many, worker_command, worker_env
+from bench.rivals import UnixConnection, labels, raw_job, raw_many, worker_command, worker_env
 
 IMAGE = "localhost/hivemind-busybox:latest"
 WIDTH = 8
@@ -31,7 +32,8 @@ def measure() -> dict[str, Any]:
     instant: Commands = [["true"]] * INSTANT
     draw = random.Random(7)
     timed: Commands = [["sleep", f"{draw.uniform(0.2, 1.2):.3f}"] for _ in range(TIMED)]
-    with node(worker=True, MAX_CONCURRENT_TASKS=str(WIDTH), MAX_CPU_CORES=str(WIDTH)) as here:
+    with node(worker=True, MAX_CONCURRENT_TASKS=str(WIDTH), MAX_CPU_CORES=str(WIDTH)) as here, leaving() as stack:
+        stack.callback(remove_containers, here.settings, labels())
         env = worker_env(here.env, here.folder)
         with child(worker_command(WIDTH), env, here.folder / "rival.log"):
             contenders: dict[str, Callable[[Commands], float]] = {

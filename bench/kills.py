@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -15,7 +12,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from bench.node import REPOSITORY
+from bench.node import REPOSITORY, detached
 from bench.numbers import markdown, percentile
 from hivemind_worker.bootstrap import Stores, open_stores
 from hivemind_worker.domain.assignment import Assignment
@@ -30,19 +27,14 @@ IMAGE = "localhost/hivemind-busybox:latest"
 def measure() -> dict[str, Any]:
     """Seconds for each of KILLS kills of one supervised worker, and until each part leaves when told to."""
     folder = Path(tempfile.mkdtemp(prefix="hivemind-kills-"))
-    hivemind = [sys.executable, "-m", "hivemind_cli"]
     env = {k: v for k, v in os.environ.items() if not k.startswith("HIVEMIND_")} | {
         "HIVEMIND_STATE": str(folder), "HIVEMIND_BRIDGE_PORT": "0", "HIVEMIND_API_PORT": "0",
         "HIVEMIND_FLOWER_ENABLED": "false", "NODE_ID": "kills", "PYTHONPATH": str(REPOSITORY),
     }  # fmt: skip
-    subprocess.run([*hivemind, "up", "--detach"], env=env, check=True, stdout=sys.stderr)
-    try:
+    with detached(folder, env):
         with closing(open_stores(load_settings(state=folder, node_id="kills"))) as stores:
             waits = [_kill(stores, folder, number) for number in range(KILLS)]
         return {"kills": waits, "leaves": {name: _leave(folder, name) for name in ("api", "bridge", "worker", "node")}}
-    finally:
-        subprocess.run([*hivemind, "down"], env=env, check=True, stdout=sys.stderr)
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _kill(stores: Stores, folder: Path, number: int) -> float:

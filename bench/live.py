@@ -248,7 +248,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if min(options.small, options.large, options.alone) < 0 or options.small + options.large < 1:
         parser.error("there must be at least one job, and no number may be below 0")
-    result = measure(Mix(options.small, options.large, options.alone, options.seed, options.patience))
+    try:
+        result = measure(Mix(options.small, options.large, options.alone, options.seed, options.patience))
+    except KeyboardInterrupt:
+        print("bench.live: interrupted", file=sys.stderr)
+        return 130
     print(json.dumps(result, indent=2) if options.json else table(result))
     wrong = failures(result)
     for line in wrong:

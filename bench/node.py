@@ -10,14 +10,17 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.leaving import leaving, remove_containers
 from hivemind_cli.planning import free_port
+from hivemind_cli.processes import die_with_parent
 from hivemind_cli.redis_server import find_server, server_command
 from hivemind_worker.bootstrap import Stores, open_stores
 from hivemind_worker.domain.node import NodeState
+from hivemind_worker.execution.sandbox import LABEL_SITE
 from hivemind_worker.settings import Settings, load_settings
 from hivemind_worker.store.wakeups import Ear
 
@@ -37,9 +40,12 @@ class BenchNode:
 
 @contextmanager
 def child(command: list[str], env: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A process for the length of a block."""
+    """A process for the length of a block. Ctrl-C is ours alone; should we be killed, the kernel tells it to end."""
     with log.open("ab") as out:
-        process = subprocess.Popen(command, env=env, cwd=log.parent, stdout=out, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command, env=env, cwd=log.parent, stdout=out, stderr=subprocess.STDOUT,
+            start_new_session=True, preexec_fn=die_with_parent(),
+        )  # fmt: skip
     try:
         yield process
     finally:
@@ -69,25 +75,35 @@ def node(*, worker: bool, durability: str = "", **extra: str) -> Iterator[BenchN
     assert binary is not None
     listens = folder / "redis.sock"
     redis_command = server_command(binary, folder, socket=listens, durability=durability or settings.durability)
-    try:
-        with ExitStack() as stack:
-            stack.enter_context(child(redis_command, env, folder / "redis.log"))
-            stores = open_stores(settings)
-            stack.callback(stores.close)
-            _until(lambda: bool(stores.redis.ping()), "Redis", folder / "redis.log")
-            bridge = [sys.executable, "-m", "bridge"]
-            stack.enter_context(child(bridge, env, folder / "bridge.log"))
-            if worker:
-                command = [sys.executable, "-m", "celery", "-A", "hivemind_worker", "worker", "-n", "bench"]
-                command += ["--without-mingle", "--without-gossip"]
-                stack.enter_context(child(command, env, folder / "worker.log"))
-                _until(
-                    lambda: any(n.state is NodeState.UP for n in stores.ledger.nodes()), "worker", folder / "worker.log"
-                )
-            _until(lambda: _listens(port), "bridge", folder / "bridge.log")
-            yield BenchNode(settings, stores, f"127.0.0.1:{port}", env, folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with leaving() as stack:
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        stack.enter_context(child(redis_command, env, folder / "redis.log"))
+        stores = open_stores(settings)
+        stack.callback(stores.close)
+        _until(lambda: bool(stores.redis.ping()), "Redis", folder / "redis.log")
+        bridge = [sys.executable, "-m", "bridge"]
+        stack.enter_context(child(bridge, env, folder / "bridge.log"))
+        if worker:
+            stack.callback(remove_containers, settings, {LABEL_SITE: stores.ledger.site_id()})
+            command = [sys.executable, "-m", "celery", "-A", "hivemind_worker", "worker", "-n", "bench"]
+            command += ["--without-mingle", "--without-gossip"]
+            stack.enter_context(child(command, env, folder / "worker.log"))
+            _until(lambda: any(n.state is NodeState.UP for n in stores.ledger.nodes()), "worker", folder / "worker.log")
+        _until(lambda: _listens(port), "bridge", folder / "bridge.log")
+        yield BenchNode(settings, stores, f"127.0.0.1:{port}", env, folder)
+
+
+@contextmanager
+def detached(folder: Path, env: dict[str, str]) -> Iterator[None]:
+    """`hivemind up` in a directory of its own, which goes with it."""
+    hivemind = [sys.executable, "-m", "hivemind_cli"]
+    with leaving() as stack:
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        # Also for one that an interruption leaves half up; jobs first, for a container outlives its node.
+        down = [*hivemind, "down", "--stop-jobs", "--grace", "0"]
+        stack.callback(subprocess.run, down, env=env, check=True, stdout=sys.stderr)
+        subprocess.run([*hivemind, "up", "--detach"], env=env, check=True, stdout=sys.stderr)
+        yield
 
 
 def _listens(port: int) -> bool:

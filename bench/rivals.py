@@ -16,6 +16,8 @@ from pathlib import Path
 from celery import Celery
 
 SOCKET = "/var/run/docker.sock"
+#: marks the rivals' containers of one run, the sender's and its worker's alike
+LABEL, RUN = "hivemind.bench", "BENCH_RUN"
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -36,10 +38,15 @@ def _call(connection: UnixConnection, method: str, path: str, body: object = Non
     return json.loads(text) if text else {}
 
 
+def labels() -> dict[str, str]:
+    """Those of this run."""
+    return {LABEL: os.environ.get(RUN, str(os.getpid()))}
+
+
 def raw_job(connection: UnixConnection, image: str, command: Sequence[str]) -> float:
     """Create, start, wait, remove: seconds until the exit is known. The removal is not part of it."""
     spec = {
-        "Image": image, "Cmd": list(command),
+        "Image": image, "Cmd": list(command), "Labels": labels(),
         "HostConfig": {"NetworkMode": "none", "NanoCpus": 200_000_000, "Memory": 64 << 20, "MemorySwap": 64 << 20},
     }  # fmt: skip
     start = time.perf_counter()
@@ -62,8 +69,11 @@ def raw_many(image: str, commands: Sequence[Sequence[str]], width: int) -> float
         raw_job(local.connection, image, command)
 
     start = time.perf_counter()
-    with ThreadPoolExecutor(width) as pool:
+    pool = ThreadPoolExecutor(width)
+    try:
         list(pool.map(one, commands))
+    finally:
+        pool.shutdown(cancel_futures=True)
     return len(commands) / (time.perf_counter() - start)
 
 
@@ -83,7 +93,7 @@ def run(image: str, command: list[str]) -> int:
     try:
         container = client.containers.run(
             image, command, detach=True, network_mode="none", nano_cpus=200_000_000, mem_limit="64m",
-            memswap_limit="64m",
+            memswap_limit="64m", labels=labels(),
         )  # fmt: skip
         try:
             code = container.wait()["StatusCode"]
@@ -106,6 +116,7 @@ def worker_command(width: int) -> list[str]:
 def worker_env(env: dict[str, str], folder: Path) -> dict[str, str]:
     """The same Redis server, another database."""
     return env | {
+        RUN: labels()[LABEL],
         "BENCH_BROKER": f"redis+socket://{folder}/redis.sock?virtual_host=5",
         "BENCH_BACKEND": f"redis+socket://{folder}/redis.sock?virtual_host=5",
     }

@@ -22,8 +22,8 @@ class Session:
     bridge: str = field(default_factory=lambda: os.environ.get("HIVEMIND_BRIDGE") or DEFAULT_BRIDGE)
     token: str = field(default_factory=lambda: os.environ.get("HIVEMIND_TOKEN", ""), repr=False)
     json: bool = False
-    #: seconds for which what is followed is looked for once the bridge went away; None: until it is back
-    patience: float | None = None
+    #: seconds for which a bridge that went away meanwhile is looked for; None (see --patience): until it is back
+    patience: float | None = 60.0
 
     def client(self) -> Client:
         """A connection to the bridge, to be used in a `with`."""

@@ -59,6 +59,6 @@ def _stop_jobs(session: Session, document: dict[str, Any], grace: float | None) 
             return stop_jobs(client, grace, line)
     except CallError as error:
         raise CliError(
-            f"the jobs could not be stopped ({error.message}), so the node still runs; "
-            "'hivemind down' without --stop-jobs stops it"
+            f"the jobs could not be stopped ({error.message}), so the node still runs; try again once they can be, "
+            "or stop it alone, and let them go on, with 'hivemind down'"
         ) from None
