@@ -37,8 +37,10 @@ def processes(below: Path) -> list[bytes]:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("how", ["Ctrl-C", "SIGTERM"])
 def test_an_interrupted_benchmark_leaves_nothing(engine: docker.DockerClient, tmp_path: Path, how: str) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
     env = {name: value for name, value in os.environ.items() if not name.startswith("HIVEMIND_")}
-    env |= {"TMPDIR": str(tmp_path), "PYTHONPATH": str(REPOSITORY)}
+    env |= {"TMPDIR": str(own), "PYTHONPATH": str(REPOSITORY)}
     command = [sys.executable, "-m", "bench.live", "--small", "200", "--large", "0", "--alone", "0"]
     ours, theirs = pty.openpty()
     try:
@@ -47,7 +49,7 @@ def test_an_interrupted_benchmark_leaves_nothing(engine: docker.DockerClient, tm
             start_new_session=True, preexec_fn=lambda: os.close(os.open(os.ttyname(0), os.O_RDWR)),
         )  # fmt: skip
         os.close(theirs)
-        eventually(lambda: containers(engine, tmp_path), 120, "a job of the benchmark")
+        eventually(lambda: containers(engine, own), 120, "a job of the benchmark")
         if how == "Ctrl-C":
             os.write(ours, b"\x03")
         else:
@@ -55,6 +57,6 @@ def test_an_interrupted_benchmark_leaves_nothing(engine: docker.DockerClient, tm
         assert child.wait(120) == 130
     finally:
         os.close(ours)
-    assert containers(engine, tmp_path) == []
-    assert processes(tmp_path) == []
-    assert list(tmp_path.iterdir()) == []
+    assert containers(engine, own) == []
+    assert processes(own) == []
+    assert list(own.iterdir()) == []
