@@ -47,7 +47,7 @@ def why(task: dict[str, Any]) -> str:
     if waiting.get("position"):
         text += f", place {waiting['position']}"
     if waiting.get("eta_seconds") is not None:
-        text += f", about {duration(waiting['eta_seconds'])}"
+        text += f", starts in about {duration(waiting['eta_seconds'])}"
     return text
 
 

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import IO, Any
 
@@ -98,25 +98,54 @@ def age(iso: str | None, now: datetime | None = None) -> float | None:
     return None if when is None else ((now or datetime.now(UTC)) - when).total_seconds()
 
 
+def until(iso: str) -> str:
+    """A moment to come: '17:40:05 UTC (in 2m05s)'; one that has passed is due."""
+    when, now = datetime.fromisoformat(iso), datetime.now(UTC)
+    left = (when - now).total_seconds()
+    shape = "%H:%M:%S UTC" if abs(left) < 86_400 else "%Y-%m-%d %H:%M UTC"
+    return f"{when.astimezone(UTC).strftime(shape)} ({f'in {duration(left)}' if left > 0 else 'due'})"
+
+
 def width() -> int | None:
     """Columns of the terminal on stdout; None where there is none, and nothing is to be cut."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], columns: int | None = None) -> list[str]:
-    """Lines of a table. The last column is cut to what is left of `columns`; states have their colours."""
+def table(
+    head: Sequence[str], rows: Sequence[Sequence[str]], columns: int | None = None, right: Collection[str] = ()
+) -> list[str]:
+    """Lines of a table. The last column is cut to what is left of `columns`; states have their colours.
+
+    `right`: the headings of columns of figures, whose digits stand under each other.
+    """
     cells = [[clean(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in [list(head), *cells]) for i in range(len(head))]
     room = None if columns is None else max(8, columns - sum(widths[:-1]) - 2 * (len(widths) - 1))
-    heading = styled(_line(head, widths, room, paint=False), "bold")
-    return [heading, *(_line(row, widths, room, paint=True) for row in cells)]
+    sides = [name in right for name in head]
+    heading = styled(_line(head, widths, sides, room, paint=False), "bold")
+    return [heading, *(_line(row, widths, sides, room, paint=True) for row in cells)]
 
 
-def _line(row: Sequence[str], widths: Sequence[int], room: int | None, *, paint: bool) -> str:
+def without(head: Sequence[str], rows: Sequence[Sequence[str]], usual: Mapping[str, str]) -> tuple[list[str], Any]:
+    """Heading and rows without the columns in which every row has the usual: they would tell nothing."""
+    kept = [i for i, name in enumerate(head) if name not in usual or any(row[i] != usual[name] for row in rows)]
+    return [head[i] for i in kept], [[row[i] for i in kept] for row in rows]
+
+
+def counted(number: float, one: str, many: str = "") -> str:
+    """'1 core', '1.5 cores'."""
+    return f"{number:.10g} {one if number == 1 else many or one + 's'}"
+
+
+def _line(row: Sequence[str], widths: Sequence[int], sides: Sequence[bool], room: int | None, *, paint: bool) -> str:
     *front, last = row
     if room is not None and len(last) > room:
         last = last[: room - 1] + "…"
-    padded = [cell.ljust(wide) for cell, wide in zip(front, widths, strict=False)]
+    if sides[-1]:
+        last = last.rjust(widths[-1])
+    padded = [
+        cell.rjust(wide) if right else cell.ljust(wide) for cell, wide, right in zip(front, widths, sides, strict=False)
+    ]
     if paint:
         padded = [styled(text, STATE_COLOURS.get(cell)) for text, cell in zip(padded, front, strict=True)]
     return "  ".join([*padded, last]).rstrip()

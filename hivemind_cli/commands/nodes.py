@@ -8,24 +8,34 @@ from typing import Any
 import click
 
 from hivemind_cli.outage import patience_option
-from hivemind_cli.output import clean, emit_json, note, size, table, width
+from hivemind_cli.output import clean, counted, emit_json, note, size, table, until, width
 from hivemind_cli.progress import StatusLine
 from hivemind_cli.session import Session, command, pass_session
 
-HEAD = ("NODE", "STATE", "CPU", "MEMORY", "DISK", "GPUS", "RUNNING", "WAITING", "MACHINE")
+HEAD = ("NODE", "STATE", "CPU", "MEMORY", "DISK", "GPUS", "JOBS", "MACHINE USES")
+FIGURES = ("CPU", "MEMORY", "DISK", "GPUS", "JOBS")
 
 
 @command()
+@click.argument("node", required=False, default="")
 @pass_session
-def nodes(session: Session) -> None:
-    """What the nodes have, lend and use. CPU, MEMORY, DISK and GPUS read: reserved / allocatable."""
+def nodes(session: Session, node: str) -> None:
+    """What the nodes have, lend and use: reserved by jobs / allocatable to them. With NODE, all about that one."""
+    from hivemind_cli.node_detail import described
+
     with session.client() as client:
-        found = client.nodes("")
+        found = client.nodes(node)
     if session.json:
         emit_json({"nodes": found})
+    elif node:
+        print("\n".join(line for each in found for line in described(each, width())))
+        print("".join(f"{line}\n" for each in found for line in remarks(each)), end="")
     elif found:
-        print("\n".join(table(HEAD, [row(node) for node in found], width())))
-        print("".join(f"{line}\n" for node in found for line in remarks(node)), end="")
+        print("\n".join(table(HEAD, [row(each) for each in found], width(), FIGURES)))
+        waiting = found[0]["waiting"]
+        if waiting:
+            print(f"{counted(waiting, 'job')} waiting in the site; 'hivemind ps --state waiting' says why")
+        print("".join(f"{line}\n" for each in found for line in remarks(each)), end="")
     else:
         note("no node has announced itself yet")
 
@@ -41,7 +51,6 @@ def row(node: dict[str, Any]) -> tuple[str, ...]:
         f"{size(held['disk'])}/{size(lends['disk'])}",
         f"{held['gpus']}/{lends['gpus']}",
         f"{node['running']}/{lends['slots']}",
-        str(node["waiting"]),
         f"cpu {usage['cpu_percent']:.0f}%, memory {size(usage['memory_used'])}, load {usage['load_1m']:.1f}",
     )
 
@@ -52,9 +61,11 @@ def remarks(node: dict[str, Any]) -> Iterator[str]:
     name, caps = node["node"], node["caps"] or {}
     if wrong := trouble(node):
         yield f"{name}: {wrong}"
-    words = {"max_cpu": "cores", "max_memory": "memory", "max_gpus": "GPUs", "max_tasks": "jobs"}
+    if node["state"] == "draining":
+        yield f"{name}: takes no new jobs; {emptying(node)}"
+    words = {"max_cpu": "core", "max_memory": "", "max_gpus": "GPU", "max_tasks": "job"}
     capped = [
-        f"{size(caps[cap]) if cap == 'max_memory' else format(caps[cap], 'g')} {word}"
+        counted(caps[cap], word) if word else f"{size(caps[cap])} memory"
         for cap, word in words.items()
         if caps.get(cap) is not None
     ]
@@ -66,9 +77,17 @@ def remarks(node: dict[str, Any]) -> Iterator[str]:
     for gpu in node["gpus"]:
         state = clean(gpu["trouble"]) or ("cordoned" if gpu["cordoned"] else "")
         if state:
-            yield f"{name}: GPU {gpu['index']} ({gpu['uuid']}, {clean(gpu['name'])}): {state}; {gpu['jobs']} jobs on it"
+            on_it = f"{counted(gpu['jobs'], 'job')} on it" if gpu["jobs"] else "no job on it"
+            yield f"{name}: GPU {gpu['index']} ({gpu['uuid']}, {clean(gpu['name'])}): {state}; {on_it}"
     if node["cpu_factor"] > 1:
-        yield f"{name}: idle cores are lent up to {node['cpu_factor']:g} times"
+        yield f"{name}: idle cores are lent to reclaimable jobs, {node['cpu_factor']:g} times all cores in all"
+
+
+def emptying(node: dict[str, Any]) -> str:
+    """Until when it has jobs, by their declared ends."""
+    if not node["running"]:
+        return "no job is left"
+    return f"{counted(node['running'], 'job')} left, empty by {until(node['empty_by'])} at the latest"
 
 
 def trouble(node: dict[str, Any]) -> str:

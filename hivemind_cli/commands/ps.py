@@ -8,11 +8,14 @@ from typing import Any
 import click
 
 from hivemind_cli.commands.show import readable
-from hivemind_cli.output import age, duration, emit_json, note, ran_for, size, table, width
+from hivemind_cli.output import age, duration, emit_json, note, ran_for, size, table, width, without
 from hivemind_cli.session import Session, command, pass_session
 
 STATES = ("waiting", "admitted", "preparing", "running", "collecting", "completed", "failed", "stopped")
-HEAD = ("ID", "STATE", "END", "CPU", "MEMORY", "AGE", "RAN", "OWNER", "WHAT")
+HEAD = ("ID", "STATE", "END", "ATTEMPT", "CPU", "MEMORY", "GPUS", "AGE", "RAN", "OWNER", "WHAT")
+FIGURES = ("ATTEMPT", "CPU", "MEMORY", "GPUS", "AGE", "RAN")
+#: what most jobs have: a column that has nothing else is left out
+USUAL = {"ATTEMPT": "1", "GPUS": "-", "OWNER": "-"}
 
 
 @command()
@@ -47,11 +50,9 @@ def ps(session: Session, everything: bool, state: str | None, owner: str | None,
 
 
 def listing(tasks: list[dict[str, Any]], now: datetime) -> list[str]:
-    """Jobs as a table; without the owners when nobody owns any."""
-    rows = [row(task, now) for task in tasks]
-    if any(task["owner"] for task in tasks):
-        return table(HEAD, rows, width())
-    return table((*HEAD[:7], HEAD[8]), [(*cells[:7], cells[8]) for cells in rows], width())
+    """Jobs as a table; owners, GPUs and attempts only where there is something to tell."""
+    head, rows = without(HEAD, [row(task, now) for task in tasks], USUAL)
+    return table(head, rows, width(), FIGURES)
 
 
 def row(task: dict[str, Any], now: datetime) -> tuple[str, ...]:
@@ -61,13 +62,21 @@ def row(task: dict[str, Any], now: datetime) -> tuple[str, ...]:
         task["task_id"],
         task["state"],
         _end(task),
+        str(max(1, task["attempt"])),
         f"{task['requests']['cpu']:g}" if known else "-",
         size(task["requests"]["memory"] if known else None),
+        _gpus(task["requests"]),
         duration(age(task["times"]["created"], now)),
         duration(ran_for(task, now)),
         task["owner"] or "-",
         what(task),
     )
+
+
+def _gpus(asked: dict[str, Any]) -> str:
+    if not asked.get("gpus"):
+        return "-"
+    return f"{asked['gpus']}x{size(asked['gpu_memory'])}" if asked.get("gpu_memory") else str(asked["gpus"])
 
 
 def _end(task: dict[str, Any]) -> str:

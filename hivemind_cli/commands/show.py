@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hivemind_cli.commands.nodes import trouble
-from hivemind_cli.following import why
-from hivemind_cli.output import ENDED, STATE_COLOURS, clean, duration, emit_json, ran_for, size, styled
+from hivemind_cli.output import ENDED, STATE_COLOURS, clean, counted, duration, emit_json, ran_for, size, styled, until
 from hivemind_cli.session import Session, command, pass_session
 
 if TYPE_CHECKING:
@@ -49,7 +48,8 @@ def described(task: dict[str, Any], node_trouble: str = "") -> Iterator[tuple[st
     """The job as lines for a person; what is not known yet is left out. `node_trouble`: of the node that holds it."""
     usage = task.get("usage")
     yield "id", task["task_id"]
-    yield "state", styled(why(task), STATE_COLOURS.get(task["state"]))
+    yield "state", styled(task["state"], STATE_COLOURS.get(task["state"]))
+    yield from _line(task.get("waiting"), task["task_id"])
     if task["cause"]:
         code = f", exit code {task['exit_code']}" if task["exit_code"] is not None else ""
         yield "cause", f"{task['cause']}{code}"
@@ -57,11 +57,8 @@ def described(task: dict[str, Any], node_trouble: str = "") -> Iterator[tuple[st
         yield "evidence", clean(task["evidence"])
     if readable(task):
         yield from _asked(task)
-    yield "attempt", f"{task['attempt']}, priority {task['priority']}"
-    for past in task.get("attempts", ()):
-        if task["state"] == "waiting" or past["attempt"] != task["attempt"]:
-            end = clean(f"{past['cause']}: {past['evidence']}" if past["evidence"] else str(past["cause"]))
-            yield f"attempt {past['attempt']}", f"{end} (on {past['node']})"
+    yield "priority", str(task["priority"])
+    yield from _attempts(task)
     if task["owner"]:
         yield "owner", clean(task["owner"])
     if task["node"]:
@@ -92,6 +89,40 @@ def described(task: dict[str, Any], node_trouble: str = "") -> Iterator[tuple[st
         yield "artifact", f"{size(task['artifact']['size'])}, sha256:{task['artifact']['sha256']}{kept}"
 
 
+def _line(waiting: dict[str, Any] | None, task_id: str) -> Iterator[tuple[str, str]]:
+    """Its place in the line: why it waits, where it stands, when it starts and what was promised."""
+    if not waiting:
+        return
+    if waiting["reason"]:
+        yield "because", clean(waiting["reason"])
+    if waiting["position"]:
+        yield "place", f"{waiting['position']} in the line"
+    if waiting["eta_seconds"] is not None:
+        yield "starts", f"in about {duration(waiting['eta_seconds'])}"
+    promise = waiting.get("promise")
+    if promise:
+        who = "this job" if promise["task_id"] == task_id else f"{promise['task_id']}, which is before it"
+        yield "promised", f"{who}: {until(promise['at'])} on {promise['node']} at the latest"
+
+
+def _attempts(task: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Which attempt it is, who paid for the ones before, and how those ended."""
+    spent, attempts = task.get("spent") or {"own": 0, "infrastructure": 0}, task.get("attempts", ())
+    paid = [f"{spent['own']} of {counted(task['retries'], 'own retry', 'own retries')} used"] if task["retries"] else []
+    if spent["infrastructure"]:
+        paid.append(f"{spent['infrastructure']} paid for by the infrastructure")
+    if task["attempt"]:
+        yield "attempt", ", ".join([str(task["attempt"]), *paid])
+    for past in attempts:
+        if task["state"] == "waiting" or past["attempt"] != task["attempt"]:
+            end = clean(f"{past['cause']}: {past['evidence']}" if past["evidence"] else str(past["cause"]))
+            fault = {"user": "its own fault", "infrastructure": "the infrastructure's fault"}.get(
+                past.get("fault") or ""
+            )
+            where = f"on {past['node']}" if past["node"] else ""
+            yield f"attempt {past['attempt']}", f"{end} ({', '.join(filter(None, (where, fault)))})"
+
+
 def readable(task: dict[str, Any]) -> bool:
     """Whether its record can be read; of one that cannot, only the evidence says something."""
     return bool(task["image"])
@@ -105,11 +136,13 @@ def _asked(task: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if task.get("bundle_sha256"):
         yield "bundle", f"sha256:{task['bundle_sha256']}"
     share = f"{size(asked['gpu_memory'])} each" if asked.get("gpu_memory") else "whole"
-    gpus = f", {asked['gpus']} GPUs ({share})" if asked.get("gpus") else ""
+    gpus = f", {counted(asked['gpus'], 'GPU')} ({share})" if asked.get("gpus") else ""
     limit = f" (at most {asked['cpu_limit']:g})" if asked.get("cpu_limit") else ""
     kind = " that others leave idle" if asked.get("reclaimable") else ""
-    amounts = f"{asked['cpu']:g} cores{limit}{kind}, {size(asked['memory'])} memory, {size(asked['disk'])} disk"
-    yield "asked for", f"{amounts}, {asked['pids']} pids{gpus}"
+    amounts = (
+        f"{counted(asked['cpu'], 'core')}{limit}{kind}, {size(asked['memory'])} memory, {size(asked['disk'])} disk"
+    )
+    yield "asked for", f"{amounts}, {asked['pids']} processes{gpus}, {duration(task['timeout_seconds'])} at most"
 
 
 def _times(task: dict[str, Any]) -> Iterator[tuple[str, str]]:

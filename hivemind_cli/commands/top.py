@@ -42,7 +42,7 @@ def _look(client: Client) -> dict[str, Any]:
 
 def _lines(seen: dict[str, Any], columns: int | None) -> Iterator[str]:
     now = datetime.now(UTC)
-    yield from table(nodes_view.HEAD, [nodes_view.row(node) for node in seen["nodes"]], columns)
+    yield from table(nodes_view.HEAD, [nodes_view.row(node) for node in seen["nodes"]], columns, nodes_view.FIGURES)
     yield ""
     yield from ps_view.listing(seen["tasks"], now) if seen["tasks"] else ["no active jobs"]
 

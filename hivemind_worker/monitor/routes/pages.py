@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header
+from fastapi import APIRouter, Header, Path
 from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -14,6 +14,7 @@ from hivemind_worker.monitor.catalogue import choose_language, load_catalogues
 from hivemind_worker.monitor.routes.answers import TaskId
 from hivemind_worker.version import __version__
 
+NodeId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 AcceptLanguage = Annotated[str, Header()]
 
 
@@ -59,6 +60,10 @@ def pages_router() -> APIRouter:
     @router.get("/tasks/{task_id}")
     async def task(task_id: TaskId, accept_language: AcceptLanguage = "") -> HTMLResponse:
         return pages.render("task", accept_language, task_id=check_task_id(task_id))
+
+    @router.get("/nodes/{node}")
+    async def node(node: NodeId, accept_language: AcceptLanguage = "") -> HTMLResponse:
+        return pages.render("node", accept_language, node=node)
 
     @router.get("/monitor")
     async def monitor(accept_language: AcceptLanguage = "") -> HTMLResponse:

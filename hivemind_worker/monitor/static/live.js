@@ -10,6 +10,7 @@ function show(reason) {
   const banner = find("banner");
   banner.hidden = reason === null;
   banner.textContent = reason === null ? "" : t(reason);
+  document.body.dataset.stale = String(reason !== null);
   const live = find("live");
   live.dataset.on = String(reason === null);
   live.lastElementChild.textContent = t(reason === null ? "live.on" : "live.off");

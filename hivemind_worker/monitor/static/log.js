@@ -1,7 +1,7 @@
 // The live log: chunks as they come, the newest part kept, never as markup.
 
-import { find, make } from "/static/dom.js";
-import { t } from "/static/words.js";
+import { find, make, write } from "/static/dom.js";
+import { number, t } from "/static/words.js";
 
 const MOST_CHARS = 1_000_000;
 // Colours and cursor moves of terminals (ECMA-48 control sequences) mean nothing here.
@@ -16,6 +16,8 @@ export class LogView {
     this.last = 0;
     this.source = null;
     this.ended = false;
+    this.remarks = find("remarks");
+    this.remarks.addEventListener("click", () => this.toNextRemark());
     document.addEventListener("visibilitychange", () => (document.hidden ? this.close() : this.open()));
   }
 
@@ -46,6 +48,21 @@ export class LogView {
     this.append(chunk.stream, chunk.text.replace(CONTROL, ""));
   }
 
+  /** The node's own words in the log: gaps, cuts, lost attempts. Each click shows the next one, then the first again. */
+  toNextRemark() {
+    const found = [...this.place.querySelectorAll(".notice")];
+    const top = this.place.getBoundingClientRect().top;
+    const below = found.find((each) => each.getBoundingClientRect().top > top + 8) ?? found[0];
+    this.tail.checked = false;
+    this.place.scrollTop += below.getBoundingClientRect().top - top - 4;
+  }
+
+  countRemarks() {
+    const count = this.place.querySelectorAll(".notice").length;
+    this.remarks.hidden = count === 0;
+    write(this.remarks, t("log.remarks", { count: number(count) }));
+  }
+
   append(stream, text) {
     this.place.append(make("span", { class: stream }, text));
     this.size += text.length;
@@ -53,6 +70,7 @@ export class LogView {
       this.size -= this.place.firstElementChild.textContent.length;
       this.place.firstElementChild.remove();
     }
+    if (stream === "notice" || !this.remarks.hidden) this.countRemarks();
     if (this.tail.checked) this.place.scrollTop = this.place.scrollHeight;
   }
 }

@@ -1,13 +1,14 @@
 // /monitor: the health of the parts, the nodes, and what happens as it happens.
 
 import { get } from "/static/api.js";
-import { find, make } from "/static/dom.js";
+import { find, make, write } from "/static/dom.js";
 import { follow } from "/static/live.js";
 import { Nodes } from "/static/nodes.js";
-import { clock, t } from "/static/words.js";
+import { clock, number, t } from "/static/words.js";
 
 const HEALTH_MS = 10_000;
 const MOST_EVENTS = 100;
+const MOST_ASIDE = 20;
 const nodes = new Nodes();
 
 async function health() {
@@ -16,14 +17,24 @@ async function health() {
     ...Object.entries(checks).map(([name, check]) =>
       make("tr", {},
         make("th", { scope: "row" }, name),
-        make("td", {}, make("span", { class: `badge ${check.status}` }, t(`health.${check.status}`))),
+        make("td", { class: "badges" }, make("span", { class: `badge ${check.status}` }, t(`health.${check.status}`)),
+          check.warnings.length ? make("span", { class: "badge degraded" }, t("health.warning")) : null),
         make("td", {}, check.detail))),
   );
 }
 
+/** What is damaged and kept for a person to look at. */
+async function quarantine() {
+  const { count, things } = await get(`/api/quarantine?limit=${MOST_ASIDE}`);
+  find("quarantine").hidden = count === 0;
+  write(find("quarantine-count"), t("quarantine.count", { count: number(count) }));
+  find("quarantine-things").replaceChildren(...things.map(({ key, at }) =>
+    make("li", {}, make("time", { datetime: at }, clock(at)), " ", make("code", {}, key))));
+}
+
 async function load() {
   const [site, recent] = await Promise.all([
-    get("/api/nodes"), get(`/api/events/recent?limit=${MOST_EVENTS}`), health(),
+    get("/api/nodes"), get(`/api/events/recent?limit=${MOST_EVENTS}`), health(), quarantine(),
   ]);
   nodes.update(site.nodes);
   find("events").replaceChildren(...recent.events.map(item));
@@ -44,5 +55,5 @@ function tell(event) {
   while (list.childElementCount > MOST_EVENTS) list.lastElementChild.remove();
 }
 
-setInterval(() => document.hidden || health().catch(() => {}), HEALTH_MS);
+setInterval(() => document.hidden || Promise.all([health(), quarantine()]).catch(() => {}), HEALTH_MS);
 follow(load, { nodes: (data) => nodes.update(data.nodes), state: tell });

@@ -1,31 +1,44 @@
 // /tasks/{id}: one job, its facts and its live log.
 
 import { get, taskPath } from "/static/api.js";
+import { showAttempts } from "/static/attempts.js";
 import { find, make, write } from "/static/dom.js";
-import { badge, hasEnded, requests, stop } from "/static/jobs.js";
+import { badge, hasEnded, stop } from "/static/jobs.js";
 import { follow } from "/static/live.js";
 import { LogView } from "/static/log.js";
+import { showWaiting } from "/static/waiting.js";
 import { bytes, clock, duration, number, t } from "/static/words.js";
 
 const id = find("task-id").dataset.taskId;
 find("stop").addEventListener("click", () => stop(id));
 
+/** All that it asks for, named: a size alone says nothing. */
+function asked(job) {
+  const { cpu, memory, disk, pids, gpus, gpu_memory: share, cpu_limit: limit, reclaimable } = job.requests;
+  return [
+    t("cores", { count: number(cpu) }) + (limit ? ` (${t("asked.limit", { count: number(limit) })})` : ""),
+    reclaimable ? t("asked.reclaimable") : null,
+    t("asked.memory", { size: bytes(memory) }), t("asked.disk", { size: bytes(disk) }), t("asked.pids", { count: number(pids) }),
+    gpus ? t(share ? "asked.share" : "asked.whole", { count: number(gpus), size: bytes(share) }) : null,
+  ].filter(Boolean).join(" · ");
+}
+
 /** Every fact that the job has, in reading order. */
 function facts(job) {
   const { usage, times } = job;
   return Object.entries({
-    waiting: job.waiting?.reason,
     image: job.image,
     command: job.command.length ? job.command.map((word) => JSON.stringify(word)).join(" ") : null,
     bundle: job.bundle_sha256,
     owner: job.owner,
-    requests: `${requests(job)} · ${bytes(job.requests.disk)} · ${number(job.requests.pids)} PIDs`,
+    requests: asked(job),
     priority: number(job.priority),
     network: job.network,
     timeout: duration(job.timeout_seconds),
     retries: job.retries ? number(job.retries) : null,
     attempt: job.attempt ? number(job.attempt) : null,
-    node: job.node ?? job.home,
+    node: job.node,
+    home: job.home,
     worker: job.worker,
     created: clock(times.created),
     admitted: times.admitted && clock(times.admitted),
@@ -46,8 +59,12 @@ function show(job) {
   find("artifact").hidden = !job.artifact || job.archived?.artifact_kept === false;
   find("evidence").hidden = !job.evidence;
   find("evidence").textContent = job.evidence ?? "";
+  showWaiting(job);
+  showAttempts(job);
+  const link = (name, value) =>
+    name === "node" || name === "home" ? make("a", { href: `/nodes/${encodeURIComponent(value)}` }, value) : value;
   find("facts").replaceChildren(
-    ...facts(job).map(([name, value]) => make("div", {}, make("dt", {}, t(`task.${name}`)), make("dd", {}, value))),
+    ...facts(job).map(([name, value]) => make("div", {}, make("dt", {}, t(`task.${name}`)), make("dd", {}, link(name, value)))),
   );
 }
 

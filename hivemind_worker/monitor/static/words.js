@@ -46,3 +46,5 @@ export function duration(seconds) {
 
 export const clock = (iso) => moment.format(new Date(iso));
 export const since = (iso, until = Date.now()) => Math.max(0, (until - Date.parse(iso)) / 1000);
+/** Seconds that are left until then; less than nothing afterwards. */
+export const until = (iso, from = Date.now()) => (Date.parse(iso) - from) / 1000;

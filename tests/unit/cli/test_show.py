@@ -8,11 +8,11 @@ from typing import Any
 from hivemind_cli.commands.nodes import remarks, trouble
 from hivemind_cli.commands.ps import listing
 from hivemind_cli.commands.show import described
-from hivemind_worker.domain.job import Job, State, WaitingInfo, view
+from hivemind_worker.domain.job import Job, Promised, State, WaitingInfo, view
 from hivemind_worker.domain.node import NodeState, node_view
 from hivemind_worker.domain.outcome import Cause, LogInfo, Outcome, Usage
 from hivemind_worker.store.records import shown_of
-from tests.builders import assignment, node
+from tests.builders import assignment, node, request
 
 NOW = datetime.fromtimestamp(100, UTC)
 
@@ -88,3 +88,37 @@ def test_what_is_wrong_with_a_record_is_said_once() -> None:
     outcome = Outcome(cause=Cause.INTERNAL, evidence=evidence).model_dump_json()
     record = {"version": "2", "state": "failed", "attempt": "1", "created": "0", "outcome": outcome}
     assert view(shown_of(record, "t1"))["evidence"] == evidence
+
+
+def test_a_waiting_job_says_its_place_its_start_and_what_was_promised_to_whom() -> None:
+    waits = Job.model_validate({"assignment": assignment(), "times": {"created": 0}, "state": "waiting"})
+    promise = Promised(task_id="big", node="n2", at="2001-02-03T04:05:06.000Z")
+    info = WaitingInfo(reason="needs 2 cores more", position=3, eta_seconds=75, promise=promise)
+    shown = dict(described(view(waits, info)))
+    assert (shown["because"], shown["place"], shown["starts"]) == (
+        "needs 2 cores more",
+        "3 in the line",
+        "in about 1m15s",
+    )
+    assert shown["promised"] == "big, which is before it: 2001-02-03 04:05 UTC (due) on n2 at the latest"
+    own = info.model_copy(update={"promise": promise.model_copy(update={"task_id": "t1"})})
+    assert dict(described(view(waits, own)))["promised"].startswith("this job: ")
+
+
+def test_attempts_before_say_whose_fault_and_who_paid() -> None:
+    past = ({"attempt": 1, "node": "n1", "cause": "node_lost"}, {"attempt": 2, "node": "n2", "cause": "exit"})
+    spec = assignment(retries=2)
+    again = job(assignment=spec, state=State.RUNNING, attempt=3, past=past, failures=1, infra_failures=1)
+    shown = dict(described(again))
+    assert shown["attempt"] == "3, 1 of 2 own retries used, 1 paid for by the infrastructure"
+    assert shown["attempt 1"] == "node_lost (on n1, the infrastructure's fault)"
+    assert shown["attempt 2"] == "exit (on n2, its own fault)"
+    assert "ATTEMPT" in listing([again], NOW)[0]
+    assert "ATTEMPT" not in listing([job(state=State.RUNNING)], NOW)[0]
+
+
+def test_what_a_job_asks_for_is_named_and_one_of_it_is_one() -> None:
+    asks = job(state=State.RUNNING, assignment=assignment(requests=request(gpus=1, gpu_memory=2**31)))
+    asked = dict(described(asks))["asked for"]
+    assert asked == "1 core, 64M memory, 10M disk, 64 processes, 1 GPU (2G each), 1m00s at most"
+    assert "1x2G" in listing([asks], NOW)[1]

@@ -5,15 +5,20 @@ from __future__ import annotations
 import re
 import string
 from importlib import resources
+from typing import Any, get_args
 
 import pytest
 
+from hivemind_worker.admission.summary import REASONS
 from hivemind_worker.domain.job import State
 from hivemind_worker.domain.node import NodeState
 from hivemind_worker.domain.outcome import Cause
 from hivemind_worker.monitor.catalogue import FALLBACK, LANGUAGES, choose_language, load_catalogues
+from hivemind_worker.settings import Settings
 
 FOLDER = resources.files("hivemind_worker.monitor")
+#: words for a setting's values
+SETTINGS = {"partition": "on_partition", "durability": "durability"}
 ENGLISH = load_catalogues()[FALLBACK].words
 
 
@@ -22,13 +27,19 @@ def sources() -> str:
     return "\n".join(file.read_text("utf-8") for file in files if file.name.endswith((".html", ".js")))
 
 
+def annotation(name: str) -> Any:
+    return Settings.model_fields[name].annotation
+
+
 def used() -> set[str]:
     """Keys written out in templates and scripts, and those that are put together from values."""
     written = {key for key in re.findall(r"""\bt\(["'`]([a-z_.]+)["'`]""", sources()) if not key.endswith(".")}
     written |= {key for key in re.findall(r'"([a-z_.]+)"', sources()) if key in ENGLISH}
     made = {f"state.{state}" for state in State} | {f"cause.{cause}" for cause in Cause}
     made |= {f"node.{state}" for state in NodeState} | {f"health.{status}" for status in ("ok", "fail", "skipped")}
-    made |= {f"page.{page}" for page in ("dashboard", "tasks", "task", "monitor")}
+    made |= {f"page.{page}" for page in ("dashboard", "tasks", "task", "node", "monitor")}
+    made |= {f"wait.{reason}" for reason in REASONS if reason != "unseen"} | {"fault.user", "fault.infrastructure"}
+    made |= {f"{kind}.{value}" for kind, name in SETTINGS.items() for value in get_args(annotation(name))}
     return written | made
 
 
@@ -38,6 +49,7 @@ def test_every_word_in_use_is_in_the_catalogue() -> None:
 
 def test_no_word_lies_unused() -> None:
     put_together = ("page.", "state.", "cause.", "node.", "health.", "count.", "col.", "task.", "resource.", "live.")
+    put_together += ("part.", "amount.", "capped.", "fact.", "note.kind.", "paid.")
     assert {key for key in set(ENGLISH) - used() if not key.startswith(put_together)} == set()
 
 
