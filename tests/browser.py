@@ -87,17 +87,28 @@ class Page:
         came = self.evaluate(script)
         assert came, f"never came true: {expression}\n{self.text()}\n{self.complaints}"
 
+    def press(self, key: str) -> None:
+        """One key, as a keyboard would: Tab, Enter, Escape."""
+        code = {"Tab": 9, "Enter": 13, "Escape": 27}[key]
+        text = {"text": "\r"} if key == "Enter" else {}
+        for kind in ("keyDown", "keyUp"):
+            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code, **text)
+
+    def shape(self, *, width: int = 1200, height: int = 1000, dark: bool = False) -> None:
+        """The screen that the page is on."""
+        features = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
+        self.call("Emulation.setEmulatedMedia", features=features)
+        self.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
+        )
+
     def text(self) -> str:
         """What a reader sees."""
         return str(self.evaluate("document.body.innerText"))
 
     def screenshot(self, path: Path, *, width: int = 1200, height: int = 1000, dark: bool = False) -> None:
         """A picture of the page as it is on a screen of that size."""
-        features = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
-        self.call("Emulation.setEmulatedMedia", features=features)
-        self.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
-        )
+        self.shape(width=width, height=height, dark=dark)
         path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot")["data"]))
 
     def _next(self, deadline: float) -> dict[str, Any]:

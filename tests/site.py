@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,21 +29,22 @@ class Site:
 
     stores: Stores
 
-    def announce(self, **have: Any) -> None:
-        """A heartbeat."""
-        self.stores.ledger.announce(node(**have), worker="w1", lease_seconds=60)
+    def announce(self, changes: Mapping[str, Any] | None = None, **have: Any) -> None:
+        """A heartbeat of a node with so much, and `changes` to what it says of itself."""
+        here = node(**have).model_copy(update=dict(changes or {}))
+        self.stores.ledger.announce(here, worker="w1", lease_seconds=60)
 
     def submit(self, task_id: str = "t1", **given: Any) -> str:
         """A job that waits."""
         self.stores.jobs.create(new_job(task_id, **given))
         return task_id
 
-    def start(self, task_id: str = "t1", **given: Any) -> Job:
-        """A job that runs."""
+    def start(self, task_id: str = "t1", *, gpus: tuple[str, ...] = (), deadline: int = 0, **given: Any) -> Job:
+        """A job that runs, on these devices; `deadline` in epoch milliseconds."""
         self.submit(task_id, **given)
         job = self.stores.jobs.get(task_id)
         asked = job.assignment.requests
-        row = Reservation.of(asked, attempt=1, worker="w1", gpus=(), deadline=0)
+        row = Reservation.of(asked, attempt=1, worker="w1", gpus=gpus, deadline=deadline)
         assert self.stores.ledger.reserve("n1", "w1", [Claim(task_id, job.assignment.line, row)]) == ["ok"]
         self.stores.jobs.claim(task_id, 1, node="n1", worker="w1")
         self.stores.jobs.advance(task_id, 1, State.RUNNING, worker="w1")

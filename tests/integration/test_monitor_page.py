@@ -165,7 +165,7 @@ def test_while_the_monitor_is_away_a_banner_says_so_and_goes_by_itself(page: Pag
     page.wait(row("meanwhile"))
 
 
-@pytest.mark.parametrize("path", ["/dashboard", "/tasks", "/tasks/t1", "/monitor"])
+@pytest.mark.parametrize("path", ["/dashboard", "/tasks", "/tasks/t1", "/monitor", "/nodes/n1"])
 def test_a_page_fits_a_phone_and_names_all_its_controls(page: Page, site: Site, path: str, tmp_path: Path) -> None:
     site.start("t1", owner="o" * 100, command=("x" * 400,))
     site.write("t1", b"y" * 3000 + b"\n")
