@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
+from typing import Any
 
+import httpx
 import pytest
 
+from tests.browser import Page, chromium
 from tests.engine import BUSYBOX
 from tests.gpu_standin import GIB, Machine, build
 from tests.nodes import Node, running_node
@@ -39,6 +42,20 @@ def lends(node: Node) -> dict[str, float]:
     return allocatable
 
 
+def steady(nodes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Without what changes from one look to the next."""
+    moving = {"usage", "heartbeat", "cpu_factor", "cpu_score"}
+    return [{name: value for name, value in each.items() if name not in moving} for each in nodes]
+
+
+@pytest.fixture(scope="module")
+def page(node: Node, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    """A browser's tab on the node's own page."""
+    with chromium(tmp_path_factory.mktemp("browser")) as tab:
+        tab.goto(f"{node.document()['api']}/nodes/gpu-node")
+        yield tab
+
+
 def refused(node: Node, *options: str) -> str:
     done = node.hivemind("submit", *options, BUSYBOX, "true")
     assert done.returncode != 0
@@ -63,6 +80,35 @@ def test_a_cordon_keeps_jobs_waiting_and_outlives_the_heartbeat(node: Node) -> N
     node.hivemind("node", "uncordon-gpu", "GPU-a")
     eventually(lambda: seen(node) == {"GPU-aaaa": "", "GPU-bbbb": ""})
     assert node.hivemind("node", "cordon-gpu", "7").returncode == 1
+
+
+def test_the_api_the_wire_and_the_command_line_say_the_same_of_a_node(node: Node) -> None:
+    served = httpx.get(f"{node.document()['api']}/api/nodes", timeout=20).json()["nodes"]
+    assert steady(node.json("nodes")["nodes"]) == steady(served)
+    assert steady(node.json("nodes", "gpu-node")["nodes"]) == steady(served)
+    assert (served[0]["on_partition"], served[0]["durability"]) == ("keep", "always")
+    assert node.hivemind("nodes", "elsewhere").returncode == 1
+    told = node.hivemind("nodes", "gpu-node").stdout
+    assert "GPU-bbbb" in told
+    assert "acknowledged jobs survive:" in told
+
+
+def test_the_page_of_a_real_node_follows_what_an_operator_and_its_driver_do(
+    node: Node, machine: Machine, page: Page
+) -> None:
+    said = "document.getElementById('attention').innerText"
+    device = "document.querySelector('[data-gpu=GPU-bbbb]').innerText"
+    page.wait(f"{device}.includes('takes jobs') && {device}.includes('0 B of 15 GiB held; 16 GiB in all')", 60)
+    machine.change("GPU-bbbb", remap_pending=1)
+    page.wait(f"{said}.includes('GPU 1 is out of service: rows of its memory wait')", 60)
+    machine.change("GPU-bbbb", remap_pending=0)
+    node.hivemind("node", "cordon-gpu", "GPU-bbbb")
+    page.wait(f"{device}.includes('cordoned') && !{device}.includes('out of service')", 60)
+    node.hivemind("node", "uncordon-gpu", "GPU-bbbb")
+    node.hivemind("node", "set", "--max-memory", "500T")
+    page.wait(f"{said}.includes('the cap of 500T of memory is more than the node has')", 60)
+    node.hivemind("node", "set", "--max-memory", "none")
+    page.wait(f"{device}.includes('takes jobs') && !{said}.includes('500T')", 60)
 
 
 def test_a_device_that_falls_ill_leaves_capacity_and_comes_back(node: Node, machine: Machine) -> None:

@@ -37,7 +37,7 @@ function ofDevices(node) {
   return found;
 }
 
-/** Pairs of severity and sentence, of what the node says of itself. */
+/** Pairs of severity and sentence, of what the node says of itself; what keeps it from its work comes first. */
 export function attention(node) {
   const over = overdrawn(node).map(({ name }) => t(`resource.${name}`));
   const capped = capsText(node);
@@ -46,7 +46,7 @@ export function attention(node) {
     ...node.warnings.map((warning) => ["degraded", warning]),
     ...(over.length ? [["degraded", t("note.over", { resources: over.join(", ") })]] : []),
     ...(capped ? [["plain", t("note.capped", { amounts: capped })]] : []),
-  ].sort((a, b) => RANK[a[0]] - RANK[b[0]]);
+  ];
 }
 
 const RANK = { fail: 0, degraded: 1, plain: 2 };
@@ -60,7 +60,8 @@ export function attentionOfHealth(checks) {
 }
 
 /** Show them; a list that has not changed is left alone. */
-export function tell(place, found) {
+export function tell(place, all) {
+  const found = all.toSorted((a, b) => RANK[a[0]] - RANK[b[0]]);
   const seen = JSON.stringify(found);
   if (place.dataset.seen === seen) return;
   place.dataset.seen = seen;
