@@ -44,7 +44,7 @@ class Site:
         self.submit(task_id, **given)
         job = self.stores.jobs.get(task_id)
         asked = job.assignment.requests
-        row = Reservation.of(asked, attempt=1, worker="w1", gpus=gpus, deadline=deadline)
+        row = Reservation.of(asked, attempt=1, worker="w1", gpus=gpus, deadline=deadline, owner=job.assignment.owner)
         assert self.stores.ledger.reserve("n1", "w1", [Claim(task_id, job.assignment.line, row)]) == ["ok"]
         self.stores.jobs.claim(task_id, 1, node="n1", worker="w1")
         self.stores.jobs.advance(task_id, 1, State.RUNNING, worker="w1")

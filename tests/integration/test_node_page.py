@@ -58,6 +58,13 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
 
 
 @pytest.fixture
+def settings(tmp_path: Path, redis_url: str) -> Settings:
+    """A node that nobody takes for silent while a slow browser looks at it."""
+    patient = {"heartbeat_timeout": 3600.0, "node_lost_after": 7200.0}
+    return load_settings(state=tmp_path / "state", redis_url=redis_url, node_id="n1", **patient)
+
+
+@pytest.fixture
 def site(stores: Stores) -> Site:
     made = Site(stores)
     made.announce(gpus=CARDS)
@@ -104,10 +111,11 @@ def test_what_a_node_has_lends_and_keeps_is_told_per_resource_as_it_changes(page
     assert page.evaluate(amount("pids", "reserved")) == "64"
     meter = "document.querySelector('#resources [data-resource=cpu] [role=meter]')"
     assert page.evaluate(f"{meter}.getAttribute('aria-valuetext')") == "1.5 of 4 cores reserved"
-    assert page.evaluate(f"{meter}.querySelector('.held').getBoundingClientRect().width") > 50
+    held = f"{meter}.querySelector('.held').getBoundingClientRect().width / {meter}.getBoundingClientRect().width"
+    page.evaluate(f"Promise.all({meter}.getAnimations({{subtree: true}}).map((each) => each.finished))")
+    assert page.evaluate(held) == pytest.approx(1.5 / 4, abs=0.02)
     page.wait("document.querySelector('#jobs [data-task-id=t1]')")
-    page.wait(f"{ATTENTION}.includes('no worker') || {ATTENTION}.length > 0")
-    assert page.complaints == []
+    assert [each for each in page.complaints if "/health" not in each] == []  # a bridge, say, does not run here
 
 
 def test_a_lowered_cap_says_that_jobs_hold_more_and_that_nothing_is_ended(page: Page, site: Site) -> None:
@@ -184,9 +192,9 @@ def test_a_node_is_drained_by_keyboard_and_says_until_when_it_has_jobs(page: Pag
 def test_a_node_that_is_lost_says_since_when(page: Page, site: Site) -> None:
     show(page)
     page.wait("document.getElementById('state').textContent === 'up'")
-    site.stores.redis.hset(site.stores.keys.node("n1"), "heartbeat", in_minutes(-3))
+    site.stores.redis.hset(site.stores.keys.node("n1"), "heartbeat", in_minutes(-180))
     page.wait("document.getElementById('state').textContent === 'down'")
-    page.wait(f"{ATTENTION}.includes('Not heard of since') && {ATTENTION}.includes('3 m')")
+    page.wait(f"{ATTENTION}.includes('Not heard of since') && {ATTENTION}.includes(', 3 h')")
     assert page.evaluate("document.getElementById('drain').hidden")
 
 
@@ -242,9 +250,9 @@ def test_while_redis_is_away_what_is_shown_is_marked_as_old(browser: Page, tmp_p
 @pytest.mark.parametrize("path", ["/nodes/n1", "/dashboard", "/monitor", "/tasks/next", "/tasks/t1"])
 @pytest.mark.parametrize("dark", [False, True])
 def test_every_text_stands_out_from_what_is_behind_it(page: Page, site: Site, path: str, dark: bool) -> None:
+    site.start("t1", gpus=("GPU-a",), requests=request(cpu=3.0, gpus=1, gpu_memory=GIB), deadline=in_minutes(5))
     site.announce({"trouble": "the engine does not answer"}, gpus=(CARDS[0], ILL))
     site.stores.ledger.cordon("n1", ["GPU-a"], on=True)
-    site.start("t1", gpus=("GPU-a",), requests=request(cpu=3.0, gpus=1, gpu_memory=GIB), deadline=in_minutes(5))
     site.submit("next", requests=request(cpu=2.0))
     site.stores.ledger.set_caps("n1", {"millicores": 2000, "memory": 64 * GIB})
     page.shape(dark=dark)
@@ -252,3 +260,5 @@ def test_every_text_stands_out_from_what_is_behind_it(page: Page, site: Site, pa
     ready = {"/nodes/n1": "#attention li", "/tasks/next": "#waiting-view .tile", "/tasks/t1": "#facts dd"}
     page.wait(f"document.querySelector('{ready.get(path, '[data-node=n1] .badges .badge')}')")
     assert page.evaluate(PALE) == []
+    page.evaluate("document.querySelector('h1').style.color = '#777'")
+    assert len(page.evaluate(PALE)) == 1

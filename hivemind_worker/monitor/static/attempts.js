@@ -1,14 +1,15 @@
 // What became of a job's attempts: how each ended, whose fault that was, and whose retries paid for the next one.
 
 import { find, make, write } from "/static/dom.js";
-import { clock, duration, number, since, t } from "/static/words.js";
+import { duration, near, number, since, t } from "/static/words.js";
 
 const CAUSE_KIND = { none: "completed", user: "failed", infrastructure: "degraded" };
 
 function end(attempt) {
   if (!attempt.cause) return make("span", { class: "badge running" }, t("attempt.goes_on"));
-  const code = attempt.exit_code ? ` · ${t("exit", { code: attempt.exit_code })}` : "";
-  return make("span", { class: `badge ${CAUSE_KIND[attempt.fault] ?? "plain"}` }, t(`cause.${attempt.cause}`) + code);
+  const code = attempt.exit_code ? t("exit", { code: attempt.exit_code }) : null;
+  const cause = attempt.cause === "exit" && code ? null : t(`cause.${attempt.cause}`);
+  return make("span", { class: `badge ${CAUSE_KIND[attempt.fault] ?? "plain"}` }, [cause, code].filter(Boolean).join(" · "));
 }
 
 function story(attempt) {
@@ -16,7 +17,7 @@ function story(attempt) {
   const begun = started ?? admitted;
   return [
     attempt.node && t("on", { node: attempt.node }),
-    begun && clock(begun),
+    begun && near(begun),
     started && finished && t("ran", { time: duration(since(started, Date.parse(finished))) }),
     !started && finished && t("attempt.never_started"),
   ].filter(Boolean).join(" · ");

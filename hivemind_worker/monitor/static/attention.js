@@ -2,21 +2,21 @@
 
 import { make } from "/static/dom.js";
 import { capsText, overdrawn } from "/static/resources.js";
-import { clock, duration, number, since, t, until } from "/static/words.js";
+import { duration, near, number, since, t, until } from "/static/words.js";
 
 /** Until when jobs run on it, in words; "" when there are none. */
 export function emptyText(node) {
   if (!node.empty_by) return "";
   const left = until(node.empty_by);
   if (left <= 0) return t("node.empty.now");
-  const latest = t("node.empty.by", { time: clock(node.empty_by), left: duration(left) });
+  const latest = t("node.empty.by", { time: near(node.empty_by), left: duration(left) });
   const likely = until(node.empty_expected);
   return left - likely < 1 || likely <= 0 ? latest : `${latest}; ${t("node.empty.likely", { left: duration(likely) })}`;
 }
 
 function ofState(node) {
   if (node.state === "down") {
-    const time = node.heartbeat ? clock(node.heartbeat) : "?";
+    const time = node.heartbeat ? near(node.heartbeat) : "?";
     return [["fail", t("note.down", { time, ago: node.heartbeat ? duration(since(node.heartbeat)) : "?" })]];
   }
   const found = node.trouble ? [["fail", t("node.trouble", { reason: node.trouble })]] : [];

@@ -61,3 +61,8 @@ export function legend() {
   const entry = (kind) => make("span", {}, make("i", { class: `swatch ${kind}` }), t(`part.${kind}`));
   return make("p", { class: "legend", "aria-hidden": true }, ...[...PARTS, "used"].map(entry));
 }
+
+/** The legend says nothing of what is nowhere to be seen. */
+export function tellOver(place, seen) {
+  place.querySelector(".over").parentElement.hidden = !seen;
+}

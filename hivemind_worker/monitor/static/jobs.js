@@ -2,16 +2,19 @@
 
 import { post, taskPath } from "/static/api.js";
 import { confirmed, failed, find, make, toast, write } from "/static/dom.js";
-import { bytes, duration, number, since, t } from "/static/words.js";
+import { bytes, cores, duration, since, t } from "/static/words.js";
 
 const ENDED = new Set(["completed", "failed", "stopped"]);
 export const hasEnded = (job) => ENDED.has(job.state);
 
+/** Whether its record can be read; of one that cannot, only the evidence says something. */
+export const readable = (job) => Boolean(job.image);
+
 export function requests(job) {
-  const { cpu, memory, gpus } = job.requests;
-  return [t("cores", { count: number(cpu) }), bytes(memory), gpus ? t("requests.gpus", { count: gpus }) : null]
-    .filter(Boolean)
-    .join(" · ");
+  if (!readable(job)) return "";
+  const { cpu, memory, gpus, gpu_memory: share } = job.requests;
+  const devices = gpus ? t(share ? "requests.share" : "requests.gpus", { count: gpus, size: bytes(share) }) : null;
+  return [cores(cpu), bytes(memory), devices].filter(Boolean).join(" · ");
 }
 
 export function badge(job) {
@@ -19,8 +22,8 @@ export function badge(job) {
   return make("span", { class: `badge ${job.state}` }, t(`state.${job.state}`) + cause);
 }
 
-/** What is worth knowing about a job in its present state, in one line. */
-function detail(job) {
+/** What is worth knowing about a job in its present state, in one line; `here`: the node that goes without saying. */
+function detail(job, here) {
   const { started, finished } = job.times;
   if (job.state === "waiting") {
     const { position = null, reason = "" } = job.waiting ?? {};
@@ -28,7 +31,9 @@ function detail(job) {
   }
   const parts = [];
   if (!hasEnded(job)) {
+    const left = started ? job.timeout_seconds - since(started) : 0;
     if (started) parts.push(t("runs", { time: duration(since(started)) }));
+    if (left > 0) parts.push(t("runs.left", { time: duration(left) }));
   } else {
     if (started && finished) parts.push(t("ran", { time: duration(since(started, Date.parse(finished))) }));
     if (job.exit_code) parts.push(t("exit", { code: job.exit_code }));
@@ -36,7 +41,7 @@ function detail(job) {
     if (job.state !== "completed" && job.evidence) parts.push(job.evidence);
   }
   if (job.attempt > 1) parts.push(t("attempt", { number: job.attempt }));
-  if (job.node && !hasEnded(job)) parts.push(t("on", { node: job.node }));
+  if (job.node && job.node !== here && !hasEnded(job)) parts.push(t("on", { node: job.node }));
   return parts.join(" · ");
 }
 
@@ -67,12 +72,13 @@ export function byAge(a, b) {
 }
 
 export class JobTable {
-  /** `wanted` says which jobs belong here, `most` how many of each group are kept. */
-  constructor({ order, wanted = () => true, most = Infinity }) {
+  /** `wanted` says which jobs belong here, `most` how many of each group are kept, `here` on which node they all are. */
+  constructor({ order, wanted = () => true, most = Infinity, here = "" }) {
     this.body = find("jobs").tBodies[0];
     this.order = order;
     this.wanted = wanted;
     this.most = most;
+    this.here = here;
     this.jobs = new Map();
     this.rows = new Map();
     setInterval(() => document.hidden || this.age(), 1000);
@@ -142,7 +148,7 @@ export class JobTable {
 
   ageRow(row, job) {
     write(row.querySelector(".age"), duration(since(job.times.created)));
-    write(row.querySelector(".detail"), detail(job));
+    write(row.querySelector(".detail"), detail(job, this.here));
   }
 
   age() {

@@ -16,6 +16,7 @@ export class LogView {
     this.last = 0;
     this.source = null;
     this.ended = false;
+    this.shown = null;
     this.remarks = find("remarks");
     this.remarks.addEventListener("click", () => this.toNextRemark());
     document.addEventListener("visibilitychange", () => (document.hidden ? this.close() : this.open()));
@@ -51,10 +52,12 @@ export class LogView {
   /** The node's own words in the log: gaps, cuts, lost attempts. Each click shows the next one, then the first again. */
   toNextRemark() {
     const found = [...this.place.querySelectorAll(".notice")];
-    const top = this.place.getBoundingClientRect().top;
-    const below = found.find((each) => each.getBoundingClientRect().top > top + 8) ?? found[0];
+    const next = found[(found.indexOf(this.shown) + 1) % found.length];
+    this.shown?.classList.remove("shown");
+    this.shown = next;
+    next.classList.add("shown");
     this.tail.checked = false;
-    this.place.scrollTop += below.getBoundingClientRect().top - top - 4;
+    this.place.scrollTop += next.getBoundingClientRect().top - this.place.getBoundingClientRect().top - 24;
   }
 
   countRemarks() {

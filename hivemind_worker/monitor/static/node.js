@@ -2,13 +2,13 @@
 
 import { get } from "/static/api.js";
 import { attention, attentionOfHealth, emptyText, tell } from "/static/attention.js";
-import { legend } from "/static/bars.js";
+import { legend, tellOver } from "/static/bars.js";
 import { find, make, write } from "/static/dom.js";
 import { Devices } from "/static/gpus.js";
 import { JobTable, byInterest, hasEnded } from "/static/jobs.js";
 import { follow } from "/static/live.js";
 import { toggle } from "/static/nodes.js";
-import { ResourceTable } from "/static/resources.js";
+import { ResourceTable, overdrawn } from "/static/resources.js";
 import { clock, number, percent, t } from "/static/words.js";
 
 const HEALTH_MS = 10_000;
@@ -16,9 +16,10 @@ const name = find("node-name").dataset.node;
 const resources = new ResourceTable(find("resources"));
 const devices = new Devices(find("gpus"));
 const table = new JobTable({
-  order: byInterest, wanted: (job) => job.node === name && !hasEnded(job) && job.state !== "waiting",
+  here: name, order: byInterest, wanted: (job) => job.node === name && !hasEnded(job) && job.state !== "waiting",
 });
-find("legend").replaceWith(legend());
+const colours = legend();
+find("legend").replaceWith(colours);
 
 let node = null;
 let health = [];
@@ -58,6 +59,7 @@ function draw() {
   find("view").dataset.state = node.state;
   tell(find("attention"), [...attention(node), ...health]);
   resources.update(node);
+  tellOver(colours, overdrawn(node).length > 0);
   find("gpu-section").hidden = node.gpus.length === 0;
   devices.update(node.gpus);
   const list = facts();

@@ -2,9 +2,8 @@
 
 import { Bar, amounts, drawResource } from "/static/bars.js";
 import { make, write } from "/static/dom.js";
-import { bytes, number, percent, t } from "/static/words.js";
+import { bytes, cores, number, percent, t } from "/static/words.js";
 
-const cores = (value) => t("cores", { count: number(value) });
 const COLUMNS = ["reserved", "free", "lent", "cap", "kept", "has", "used"];
 
 /** In the order one looks; `cap`: its name among the node's caps; `used`: what the machine uses of it, jobs or not. */
@@ -68,7 +67,10 @@ class Row {
     this.element.hidden = node.capacity[name] === 0 && node.allocatable[name] === 0 && node.reserved[name] === 0;
     drawResource(this.bar, node, name, reservedText(node, this.resource), used ? used(node).part : null);
     const texts = cells(node, this.resource);
-    for (const [column, cell] of Object.entries(this.cells)) write(cell, texts[column]);
+    for (const [column, cell] of Object.entries(this.cells)) {
+      write(cell, texts[column]);
+      cell.classList.toggle("nothing", texts[column] === "–");
+    }
     this.cells.reserved.classList.toggle("bad", node.reserved[name] > node.allocatable[name]);
   }
 }

@@ -3,11 +3,11 @@
 import { get, taskPath } from "/static/api.js";
 import { showAttempts } from "/static/attempts.js";
 import { find, make, write } from "/static/dom.js";
-import { badge, hasEnded, stop } from "/static/jobs.js";
+import { badge, hasEnded, readable, stop } from "/static/jobs.js";
 import { follow } from "/static/live.js";
 import { LogView } from "/static/log.js";
 import { showWaiting } from "/static/waiting.js";
-import { bytes, clock, duration, number, t } from "/static/words.js";
+import { bytes, clock, cores, duration, number, t } from "/static/words.js";
 
 const id = find("task-id").dataset.taskId;
 find("stop").addEventListener("click", () => stop(id));
@@ -16,7 +16,7 @@ find("stop").addEventListener("click", () => stop(id));
 function asked(job) {
   const { cpu, memory, disk, pids, gpus, gpu_memory: share, cpu_limit: limit, reclaimable } = job.requests;
   return [
-    t("cores", { count: number(cpu) }) + (limit ? ` (${t("asked.limit", { count: number(limit) })})` : ""),
+    cores(cpu) + (limit ? ` (${t("asked.limit", { count: number(limit) })})` : ""),
     reclaimable ? t("asked.reclaimable") : null,
     t("asked.memory", { size: bytes(memory) }), t("asked.disk", { size: bytes(disk) }), t("asked.pids", { count: number(pids) }),
     gpus ? t(share ? "asked.share" : "asked.whole", { count: number(gpus), size: bytes(share) }) : null,
@@ -25,7 +25,9 @@ function asked(job) {
 
 /** Every fact that the job has, in reading order. */
 function facts(job) {
-  const { usage, times } = job;
+  const { times } = job;
+  const { usage, log } = hasEnded(job) ? job : {}; // both are counted at the end
+  if (!readable(job)) return [];
   return Object.entries({
     image: job.image,
     command: job.command.length ? job.command.map((word) => JSON.stringify(word)).join(" ") : null,
@@ -48,7 +50,7 @@ function facts(job) {
     wall_seconds: usage && duration(usage.wall_seconds),
     cpu_seconds: usage && duration(usage.cpu_seconds),
     memory_peak: usage && usage.memory_peak ? bytes(usage.memory_peak) : null,
-    log_bytes: job.log && bytes(job.log.bytes),
+    log_bytes: log && bytes(log.bytes) + (log.truncated ? ` · ${t("log.truncated")}` : ""),
     artifact_size: job.artifact && bytes(job.artifact.size),
   }).filter(([, value]) => value);
 }

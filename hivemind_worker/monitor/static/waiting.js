@@ -1,7 +1,7 @@
 // Why a job waits: the reason, its place, when it will probably start, and what was promised to whom.
 
 import { find, make } from "/static/dom.js";
-import { clock, duration, number, t, until } from "/static/words.js";
+import { duration, near, number, t, until } from "/static/words.js";
 
 const tile = (name, figure, ...label) =>
   make("div", { class: "tile", "data-waiting": name }, make("span", { class: "figure" }, figure), make("span", { class: "label" }, ...label));
@@ -9,7 +9,7 @@ const tile = (name, figure, ...label) =>
 function promised(job, promise) {
   const left = until(promise.at);
   const figure = left > 0 ? duration(left) : t("waiting.due");
-  const time = t("waiting.by", { time: clock(promise.at), node: promise.node });
+  const time = t("waiting.by", { time: near(promise.at), node: promise.node });
   if (promise.task_id === job.task_id) return tile("promise", figure, `${t("waiting.own")} ${time}`);
   const head = make("a", { href: `/tasks/${encodeURIComponent(promise.task_id)}` }, promise.task_id);
   return tile("promise", figure, `${t("waiting.head")} `, head, ` ${time}`);

@@ -11,6 +11,7 @@ export function t(key, values = {}) {
 
 const plain = new Intl.NumberFormat(language, { maximumFractionDigits: 2 });
 const moment = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "medium" });
+const hour = new Intl.DateTimeFormat(language, { timeStyle: "medium" });
 
 export const number = (value) => plain.format(value);
 export const percent = (value) => `${plain.format(Math.round(value))} %`;
@@ -44,7 +45,12 @@ export function duration(seconds) {
     .join(" ");
 }
 
+/** 1 → "1 core", 1.5 → "1.5 cores" */
+export const cores = (value) => t(value === 1 ? "core" : "cores", { count: number(value) });
+
 export const clock = (iso) => moment.format(new Date(iso));
+/** The same without the date where it is not far: what is hours away needs none. */
+export const near = (iso) => (Math.abs(until(iso)) < 20 * 3600 ? hour.format(new Date(iso)) : clock(iso));
 export const since = (iso, until = Date.now()) => Math.max(0, (until - Date.parse(iso)) / 1000);
 /** Seconds that are left until then; less than nothing afterwards. */
 export const until = (iso, from = Date.now()) => (Date.parse(iso) - from) / 1000;
