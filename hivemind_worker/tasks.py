@@ -20,6 +20,7 @@ from hivemind_worker.domain.errors import (
     StaleAttempt,
     StoreUnavailable,
 )
+from hivemind_worker.domain.fence import standing
 from hivemind_worker.domain.job import Job, State
 from hivemind_worker.domain.outcome import Cause, Outcome
 from hivemind_worker.domain.poison import poison_outcome
@@ -35,6 +36,8 @@ from hivemind_worker.store.jobs import NewJob
 log = structlog.get_logger()
 T = TypeVar("T")
 
+#: seconds after its claim in which an attempt starts without another look: nobody takes over sooner (`ADOPT_AFTER`)
+FRESH = 5.0
 WORDS_OF_GIVING_UP = "it took its workers down and is given up: what it wrote since is missing here"
 
 
@@ -202,12 +205,20 @@ def _execute(agent: Agent, job: Job, handle: Handle) -> tuple[Prepared | None, E
         except StoreUnavailable:
             log.warning("start not recorded: redis is away", job_id=job.task_id, attempt=job.attempt)
 
+    def confirm() -> None:
+        """After a freeze, a long pull or an engine that hung the attempt may be another's: the record says."""
+        if handle.age < FRESH:
+            return
+        if standing(jobs.get_many([job.task_id])[0], job.attempt, agent.worker) != "mine":
+            handle.fence()
+            raise Detached
+
     prepared: Prepared | None = None
     try:
         secrets = persist(handle, lambda: jobs.secrets(job.task_id))
         row = persist(handle, lambda: agent.stores.ledger.rows(agent.node).get(job.task_id))
         prepared = agent.runner.prepare(job, secrets, row.gpus if row else (), handle)
-        return prepared, agent.runner.run(prepared, handle, started)
+        return prepared, agent.runner.run(prepared, handle, started, confirm)
     except JobRefused as refusal:
         ended = Ended(cause=refusal.cause, evidence=str(refusal))
     except (Detached, StaleAttempt):

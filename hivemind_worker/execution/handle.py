@@ -43,6 +43,12 @@ class Handle:
         self._detached = False
         self._fenced = False
         self._cut_off = False
+        self._born = _up()
+
+    @property
+    def age(self) -> float:
+        """Seconds since the worker took the attempt up, a suspended machine's included."""
+        return _up() - self._born
 
     def stop(self, grace: float) -> None:
         """Ask for a stop: SIGTERM, `grace` seconds, SIGKILL. The first grace given stands."""
@@ -127,6 +133,10 @@ class Handle:
     def _wake(self) -> None:
         if self._open:
             os.eventfd_write(self._fd, 1)
+
+
+def _up() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _readable(fd: int, seconds: float) -> bool:

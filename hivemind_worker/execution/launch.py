@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
@@ -69,8 +70,12 @@ class Launched:
     found: Found | None
 
 
-def launch(engine: Engine, settings: Settings, prepared: Prepared, handle: Handle) -> Launched:
+def launch(
+    engine: Engine, settings: Settings, prepared: Prepared, handle: Handle, confirm: Callable[[], None]
+) -> Launched:
     """Start the attempt's container, or find it started. An engine that is away is waited for.
+
+    `confirm` is called right before the engine is asked for the start; nothing starts when it raises.
 
     Raises Detached, StoppedEarly, ContainerLost, StartUnknown, ForeignContainer, EntrypointRefused, ImageRefused,
     EngineRefused, NodeDiskFull.
@@ -79,7 +84,7 @@ def launch(engine: Engine, settings: Settings, prepared: Prepared, handle: Handl
     look_first = prepared.body is None
     while True:
         try:
-            return _try(engine, settings, prepared, handle, look_first)
+            return _try(engine, settings, prepared, handle, confirm, look_first)
         except EngineUnavailable as error:
             if backoff.tries == 0:
                 log.warning("attempt waits for the engine", job_id=prepared.job.task_id, why=str(error))
@@ -112,7 +117,14 @@ def find_container(engine: Engine, identity: Identity) -> Found | None:
     return named
 
 
-def _try(engine: Engine, settings: Settings, prepared: Prepared, handle: Handle, look_first: bool) -> Launched:
+def _try(
+    engine: Engine,
+    settings: Settings,
+    prepared: Prepared,
+    handle: Handle,
+    confirm: Callable[[], None],
+    look_first: bool,
+) -> Launched:
     found = find_container(engine, prepared.identity) if look_first else None
     if found is None:
         check(handle)
@@ -132,6 +144,7 @@ def _try(engine: Engine, settings: Settings, prepared: Prepared, handle: Handle,
     reach("container-created", prepared.job.task_id)
     output = engine.attach(prepared.container)
     try:
+        confirm()
         prepared.workspace.note_start()
         engine.start(prepared.container)
     except EngineRefused as refused:

@@ -161,14 +161,22 @@ class Runner:
 
     # --- meanwhile ---------------------------------------------------------------------------------------
 
-    def run(self, prepared: Prepared, handle: Handle, on_started: Callable[[], None]) -> Ended:
+    def run(
+        self,
+        prepared: Prepared,
+        handle: Handle,
+        on_started: Callable[[], None],
+        confirm: Callable[[], None] = lambda: None,
+    ) -> Ended:
         """Start the container, or find it started, and stay until it has ended. `on_started` is called once it has.
 
-        Raises Detached (the container goes on), JobRefused when it cannot be started or was stopped before it was.
+        `confirm` is called right before the start: it raises where the attempt may not start any more, and
+        StoreUnavailable to be asked again. Raises Detached (the container goes on, if it was started), JobRefused when
+        it cannot be started or was stopped before it was, and what `confirm` raises.
         """
         job, found_again = prepared.job, prepared.body is None
         last = patiently(handle, lambda: self._logs.last(job.task_id), started=found_again)
-        launched = launch(self._engine, self._settings, prepared, handle)
+        launched = launch(self._engine, self._settings, prepared, handle, lambda: patiently(handle, confirm))
         with ExitStack() as held:
             if launched.output is not None:
                 held.callback(launched.output.close)

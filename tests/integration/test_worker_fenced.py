@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -88,3 +89,27 @@ def test_a_worker_that_slept_while_its_job_went_on_to_the_next_attempt_ends_its_
     assert stores.jobs.get("moved") == job
     assert log_text(stores, "moved") == b"attempt 1\nattempt 2\n"
     assert first.poll() is None
+
+
+def test_a_worker_that_slept_before_it_started_a_container_does_not_start_it_for_a_job_that_has_moved_on(
+    settings: Settings, stores: Stores, engine: docker.DockerClient, tmp_path: Path
+) -> None:
+    armed = tmp_path / "armed"
+    armed.mkdir()
+    (armed / "container-created").write_text("freeze")
+    points = {"CHAOS_KILLPOINTS": "tests.chaos.points", "CHAOS_ARMED": str(armed)}
+    said = tmp_path / "w1.log"
+    with worker(settings, stores, said, name="w1", **points) as first:
+        submit(stores, "late", 'echo "attempt $HIVEMIND_ATTEMPT"')
+        os.waitid(os.P_PID, first.pid, os.WSTOPPED | os.WNOWAIT)
+        asleep = engine.containers.get("hm-late-1").id
+        eventually(lambda: not stores.ledger.living(settings.node_id, ["celery@w1"]), timeout=60)
+        held = stores.jobs.get("late")
+        assert stores.jobs.retry(held, Outcome(cause=Cause.NODE_LOST, evidence="by hand"), Step("infra_failures"))
+        first.send_signal(signal.SIGCONT)
+        job = until(stores, "late")
+        assert (job.state, job.attempt) == (State.COMPLETED, 2)
+        eventually(lambda: containers(engine, "late") == [])
+    happened = engine.events(since=0, until=int(time.time()) + 1, filters={"container": asleep}, decode=True)
+    assert {event["Action"] for event in happened} == {"create", "attach", "destroy"}
+    assert "standing=over" in said.read_text()
