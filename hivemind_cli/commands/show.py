@@ -82,11 +82,11 @@ def described(task: dict[str, Any], node_trouble: str = "") -> Iterator[tuple[st
     elif task["log"] and ended:
         yield (
             "log",
-            size(task["log"]["bytes"]) + (" (some of it dropped)" if task["log"]["truncated"] else ""),
+            written(task["log"]["bytes"]) + (" (some of it dropped)" if task["log"]["truncated"] else ""),
         )
     if task["artifact"]:
         kept = " (no longer kept)" if archived and archived["artifact_kept"] is False else ""
-        yield "artifact", f"{size(task['artifact']['size'])}, sha256:{task['artifact']['sha256']}{kept}"
+        yield "artifact", f"{written(task['artifact']['size'])}, sha256:{task['artifact']['sha256']}{kept}"
 
 
 def _line(waiting: dict[str, Any] | None, task_id: str) -> Iterator[tuple[str, str]]:
@@ -123,6 +123,11 @@ def _attempts(task: dict[str, Any]) -> Iterator[tuple[str, str]]:
             yield f"attempt {past['attempt']}", f"{end} ({', '.join(filter(None, (where, fault)))})"
 
 
+def written(amount: int) -> str:
+    """The size of a file: bytes are named, for a number alone says nothing."""
+    return size(amount) if amount >= 1000 else counted(amount, "byte")
+
+
 def readable(task: dict[str, Any]) -> bool:
     """Whether its record can be read; of one that cannot, only the evidence says something."""
     return bool(task["image"])
@@ -142,7 +147,7 @@ def _asked(task: dict[str, Any]) -> Iterator[tuple[str, str]]:
     amounts = (
         f"{counted(asked['cpu'], 'core')}{limit}{kind}, {size(asked['memory'])} memory, {size(asked['disk'])} disk"
     )
-    yield "asked for", f"{amounts}, {asked['pids']} processes{gpus}, {duration(task['timeout_seconds'])} at most"
+    yield "asked for", f"{amounts}, {asked['pids']} processes{gpus}, for {duration(task['timeout_seconds'])} at most"
 
 
 def _times(task: dict[str, Any]) -> Iterator[tuple[str, str]]:

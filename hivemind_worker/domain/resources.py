@@ -210,9 +210,9 @@ RESOURCES: tuple[str, ...] = tuple(Amount.model_fields)
 def describe(name: str, amount: int) -> str:
     """'millicores', 1500 → '1.5 cores'; for messages to people."""
     if name == "millicores":
-        return f"{amount / 1000:g} cores"
+        return "1 core" if amount == 1000 else f"{amount / 1000:g} cores"
     if name == "spare":
-        return f"{amount / 1000:g} idle cores"
+        return "1 idle core" if amount == 1000 else f"{amount / 1000:g} idle cores"
     if name in ("memory", "disk"):
         return f"{format_size(amount)} of {name}"
     if name == "pids":

@@ -32,7 +32,7 @@ def test_what_an_ended_job_used_and_printed_is_shown() -> None:
     outcome = Outcome(cause=Cause.OK, exit_code=0, usage=Usage(cpu_seconds=1.5), log=LogInfo(bytes=7))
     ended = dict(described(job(state=State.COMPLETED, outcome=outcome)))
     assert ended["used"].startswith("1.50 s of CPU")
-    assert ended["log"] == "7"
+    assert ended["log"] == "7 bytes"
 
 
 def test_how_long_an_ended_job_ran_is_what_was_measured_not_when_its_end_could_be_recorded() -> None:
@@ -120,5 +120,5 @@ def test_attempts_before_say_whose_fault_and_who_paid() -> None:
 def test_what_a_job_asks_for_is_named_and_one_of_it_is_one() -> None:
     asks = job(state=State.RUNNING, assignment=assignment(requests=request(gpus=1, gpu_memory=2**31)))
     asked = dict(described(asks))["asked for"]
-    assert asked == "1 core, 64M memory, 10M disk, 64 processes, 1 GPU (2G each), 1m00s at most"
+    assert asked == "1 core, 64M memory, 10M disk, 64 processes, 1 GPU (2G each), for 1m00s at most"
     assert "1x2G" in listing([asks], NOW)[1]
