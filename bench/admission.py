@@ -14,6 +14,7 @@ from typing import Any
 from bench import classic, replay
 from bench.figures import Figures
 from bench.numbers import markdown
+from bench.replay import MOST_PROCESSORS
 from bench.swf import MalformedTrace, TraceJob, at_load, read
 
 TRACES = Path(__file__).parent / "traces"
@@ -111,7 +112,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.procs is not None and options.procs < 1:
         parser.error("argument --procs: must be at least 1")
     try:
-        jobs, processors = read(options.trace, options.procs)
+        jobs, processors = read(options.trace, options.procs, lambda text: print(text, file=sys.stderr))
+        if processors > MOST_PROCESSORS:
+            raise MalformedTrace(f"{processors} processors; the replay counts up to {MOST_PROCESSORS}")
         if options.load:
             jobs = at_load(jobs, processors, options.load)
     except MalformedTrace as error:

@@ -8,24 +8,36 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from bench.figures import Figures, Started, figures
-from bench.swf import TraceJob
+from bench.swf import UNKNOWN, TraceJob
 from hivemind_worker.admission.forecast import forecast
 from hivemind_worker.admission.policy import plan
 from hivemind_worker.admission.rules import Place, Rules
 from hivemind_worker.domain.line import REMEMBERED, Candidate, Claim, Promise, predict
 from hivemind_worker.domain.node import Node, NodeState, Reservation
-from hivemind_worker.domain.resources import MIB, TIB, Amount, Request
+from hivemind_worker.domain.resources import MAX_CPU, MIB, TIB, Amount, Request
 
 #: every so many arrivals one is asked when it will start
 ETA_EVERY = 25
+#: user and application of a job of a trace that names neither
+NOBODYS = (str(UNKNOWN), str(UNKNOWN))
 
 
 def machine(processors: int) -> Node:
     """One node on which nothing but processors is scarce."""
+    cores = round(processors * 1000 * unit_of(processors))
     lent = Amount(
-        millicores=processors * 1000, memory=TIB, disk=TIB, pids=4_000_000, slots=processors, spare=processors * 1000
-    )
+        millicores=cores, spare=cores, memory=max(TIB, processors * 8 * MIB), disk=TIB, pids=4_000_000, slots=processors
+    )  # fmt: skip
     return Node(node="machine", state=NodeState.UP, capacity=lent, reserve=Amount(), allocatable=lent)
+
+
+def unit_of(processors: int) -> float:
+    """What a processor of the trace counts as, in cores: of machines larger than any request may be, a hundredth."""
+    return 1.0 if processors <= MAX_CPU else 0.01
+
+
+#: the largest machine that can be replayed: a job may ask for all of it
+MOST_PROCESSORS = round(MAX_CPU / 0.01)
 
 
 def simulate(
@@ -36,12 +48,12 @@ def simulate(
     eta_every: int = ETA_EVERY,
 ) -> Figures:
     """Run a trace through. `eta_every`: 0 asks for no ETA."""
-    return Replay(jobs, machine(processors), rules, eta_every).run(processors)
+    unit = unit_of(processors)
 
+    def processors_alone(job: TraceJob) -> Request:
+        return Request(cpu=job.processors * unit, memory=8 * MIB, disk=MIB, pids=1)
 
-def processors_alone(job: TraceJob) -> Request:
-    """A processor of the trace is a core; nothing else counts."""
-    return Request(cpu=float(job.processors), memory=8 * MIB, disk=MIB, pids=1)
+    return Replay(jobs, machine(processors), rules, eta_every, processors_alone).run(processors)
 
 
 class Replay:
@@ -53,7 +65,7 @@ class Replay:
         node: Node,
         rules: Rules,
         eta_every: int,
-        request_of: Callable[[TraceJob], Request] = processors_alone,
+        request_of: Callable[[TraceJob], Request],
     ) -> None:
         self._jobs, self._node, self._rules, self._eta_every = jobs, node, rules, eta_every
         self._request_of = request_of
@@ -101,7 +113,10 @@ class Replay:
         )
 
     def _predict(self, job: TraceJob) -> float | None:
+        """From earlier runs; jobs of which nobody knows whose they are and what they run have none in common."""
         kind = (job.user, job.application)
+        if kind == NOBODYS:
+            return None
         return predict(self._runs[(*kind, str(job.processors))], self._runs[kind])
 
     def _finish(self, place: int) -> None:

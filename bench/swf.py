@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,6 +11,12 @@ FIELDS = 18
 #: the declared limit of a job that names none: its run time times this. A guess on the careful side: in the archive's
 #: traces people ask for two to ten times what they use
 LIMIT_FACTOR = 2.0
+#: what the format writes where nothing is known
+UNKNOWN = -1
+#: field 11 of a line that is a part of a job which was interrupted; the job as a whole has a line, too
+PARTS_OF_JOBS = (2, 3, 4)
+#: of any field: seconds of thirty million years, or bytes
+LARGEST = 1e15
 
 
 class MalformedTrace(ValueError):
@@ -30,13 +36,17 @@ class TraceJob:
     application: str
 
 
-def read(path: Path, processors: int | None = None) -> tuple[list[TraceJob], int]:
+def read(
+    path: Path, processors: int | None = None, say: Callable[[str], None] = lambda _: None
+) -> tuple[list[TraceJob], int]:
     """The jobs in the order they came, and the machine's processors: as given, else as the header says.
 
-    Raises MalformedTrace. Jobs that never ran (no run time or no processors) are left out.
+    Raises MalformedTrace. Left out are jobs that never ran (no run time or no processors), whose arrival is not known,
+    which are a part of another line's job, or that the machine could never hold; `say` is told how many, and which line
+    is the first.
     """
-    jobs: list[TraceJob] = []
-    sizes: list[tuple[int, int]] = []
+    jobs: list[tuple[int, TraceJob]] = []
+    left_out: dict[str, list[int]] = {}
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
@@ -49,42 +59,44 @@ def read(path: Path, processors: int | None = None) -> tuple[list[TraceJob], int
             if processors is None and name.strip() == "MaxProcs" and value.strip().isdigit():
                 processors = int(value)
             continue
-        job = parse(line, f"{path}: line {number}")
-        if job is not None:
-            jobs.append(job)
-            sizes.append((number, job.processors))
-    if not jobs:
+        found = parse(line, f"{path}: line {number}")
+        if isinstance(found, str):
+            left_out.setdefault(found, []).append(number)
+        else:
+            jobs.append((number, found))
+    if not jobs and not left_out:
         raise MalformedTrace(f"{path}: holds no job")
-    if processors is None:
+    if not processors:
         raise MalformedTrace(f"{path}: has no '; MaxProcs:' line; say --procs")
-    for number, size in sizes:
-        if size > processors:
-            raise MalformedTrace(f"{path}: line {number} asks for {size} processors; the machine has {processors}")
-    return sorted(jobs, key=lambda job: job.submit), processors
+    too_large = [number for number, job in jobs if job.processors > processors]
+    if too_large:
+        left_out[f"asked for more than {processors} processors"] = too_large
+    for why, lines in left_out.items():
+        say(f"{path}: {len(lines)} left out that {why}; the first is line {lines[0]}")
+    fitting = [job for _, job in jobs if job.processors <= processors]
+    if not fitting:
+        raise MalformedTrace(f"{path}: holds no job that ran and fits on {processors} processors")
+    return sorted(fitting, key=lambda job: job.submit), processors
 
 
-def parse(line: str, where: str) -> TraceJob | None:
-    """One line; None for a job that never ran. Raises MalformedTrace with `where`."""
+def parse(line: str, where: str) -> TraceJob | str:
+    """One line; a text for one that says of no job how it was, and why. Raises MalformedTrace with `where`."""
     parts = line.split()
     if len(parts) != FIELDS:
         raise MalformedTrace(f"{where} has {len(parts)} fields, not {FIELDS}")
-    values = []
-    for place, part in enumerate(parts, 1):
-        try:
-            value = float(part)
-        except ValueError:
-            raise MalformedTrace(f"{where}, field {place}: {part[:40]!r} is not a number") from None
-        if not math.isfinite(value):
-            raise MalformedTrace(f"{where}, field {place}: {part[:40]!r} is not a finite number")
-        values.append(value)
+    values = [_number(part, f"{where}, field {place}") for place, part in enumerate(parts, 1)]
     submit, run, limit = values[1], values[3], values[8]
     size = values[7] if values[7] > 0 else values[4]
-    if submit < 0:
+    if submit < 0 and submit != UNKNOWN:
         raise MalformedTrace(f"{where}, field 2: submitted at {parts[1]}, before the trace began")
     if size > 0 and size != int(size):
         raise MalformedTrace(f"{where}: {size:g} is no number of processors")
     if run < 0 or size <= 0:
-        return None
+        return "never ran"
+    if submit == UNKNOWN:
+        return "came nobody knows when"
+    if values[10] in PARTS_OF_JOBS:
+        return "are parts of jobs that have lines of their own"
     declared = limit if limit > 0 else max(1.0, run * LIMIT_FACTOR)
     return TraceJob(
         number=int(values[0]),
@@ -95,6 +107,18 @@ def parse(line: str, where: str) -> TraceJob | None:
         user=parts[11],
         application=parts[13],
     )
+
+
+def _number(part: str, where: str) -> float:
+    try:
+        value = float(part)
+    except ValueError:
+        raise MalformedTrace(f"{where}: {part[:40]!r} is not a number") from None
+    if not math.isfinite(value):
+        raise MalformedTrace(f"{where}: {part[:40]!r} is not a finite number")
+    if abs(value) > LARGEST:
+        raise MalformedTrace(f"{where}: {part[:40]!r} is too large to mean anything")
+    return value
 
 
 def at_load(jobs: Sequence[TraceJob], processors: int, load: float) -> list[TraceJob]:

@@ -78,3 +78,39 @@ def test_a_malformed_line_ends_it_by_its_number(tmp_path: Path, capsys: pytest.C
     path.write_text(path.read_text() + "\n7 oops")
     assert main(["--trace", str(path), "--procs", "128"]) == 1
     assert "line 204 has 2 fields" in capsys.readouterr().err
+
+
+#: as archives have them: cancelled before and after the start, no limit, no user, killed at its limit, of no length, of
+#: the machine's size and beyond, out of order
+ODD = """; UnixStartTime: 0
+1 100 5 50 4 -1 -1 4 60 -1 1 7 7 9 1 -1 -1 -1
+2 90 -1 -1 -1 -1 -1 8 600 -1 5 7 7 9 1 -1 -1 -1
+3 110 7 3 2 -1 -1 2 600 -1 5 -1 -1 -1 -1 -1 -1 -1
+4 120 0 0 1 -1 -1 -1 -1 -1 0 7 7 -1 1 -1 -1 -1
+5 130 0 900 2 -1 -1 -1 600 -1 1 -1 -1 -1 1 -1 -1 -1
+6 130 0 500 {all} -1 -1 {all} -1 -1 1 8 8 9 1 -1 -1 -1
+7 140 0 500 {more} -1 -1 {more} -1 -1 1 8 8 9 1 -1 -1 -1
+8 -1 0 500 1 -1 -1 1 -1 -1 1 8 8 9 1 -1 -1 -1
+9 150.5 0 10.25 3 12.5 1024 3 20 -1 1 8 8 9 1 -1 5 10
+"""
+
+
+@pytest.mark.parametrize("processors", [8, 100, 1024, 163_840])
+def test_a_log_as_archives_have_them_is_replayed_and_what_is_left_out_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], processors: int
+) -> None:
+    path = tmp_path / "odd.swf"
+    path.write_text(ODD.format(all=processors, more=processors + 1))
+    assert main(["--trace", str(path), "--procs", str(processors), "--load", "0.8", "--json"]) == 0
+    told = capsys.readouterr()
+    found = json.loads(told.out)
+    assert all(each["broken_reservations"] == 0 and each["makespan"] > 0 for each in found.values())
+    assert f"1 left out that asked for more than {processors} processors; the first is line 8" in told.err
+    assert "1 left out that never ran; the first is line 3" in told.err
+
+
+def test_a_machine_larger_than_the_replay_counts_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "odd.swf"
+    path.write_text(ODD.format(all=8, more=9))
+    assert main(["--trace", str(path), "--procs", "1000000"]) == 1
+    assert "the replay counts up to 409600" in capsys.readouterr().err

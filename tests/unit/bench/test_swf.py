@@ -44,7 +44,7 @@ def test_a_job_that_never_ran_is_left_out_and_one_beyond_its_limit_ends_there(tm
         (GOOD.replace("600", "nan"), "line 3, field 9: 'nan' is not a finite number"),
         (GOOD.replace("1 0 ", "1 -4 ", 1), "line 3, field 2: submitted at -4"),
         (GOOD.replace("4 600", "4.5 600"), "line 3: 4.5 is no number of processors"),
-        (GOOD.replace("4 600", "16 600"), "line 3 asks for 16 processors; the machine has 8"),
+        (GOOD.replace("4 600", "4 1e300"), "line 3, field 9: '1e300' is too large to mean anything"),
     ],
 )
 def test_what_is_wrong_is_named_by_its_line(tmp_path: Path, line: str, complaint: str) -> None:
@@ -62,6 +62,29 @@ def test_a_trace_without_jobs_or_processors_is_refused(tmp_path: Path) -> None:
         read(bare)
     with pytest.raises(MalformedTrace, match="No such file"):
         read(tmp_path / "nowhere.swf")
+
+
+def test_what_the_machine_cannot_hold_or_nobody_knows_is_left_out_and_said(tmp_path: Path) -> None:
+    lines = (
+        GOOD,
+        GOOD.replace("1 0 ", "2 -1 ", 1),
+        "3 0 -1 -1 4 -1 -1 4 600 -1 5 7 7 9 1 -1 -1 -1",
+        "4 0 -1 50 -1 -1 -1 -1 600 -1 1 7 7 9 1 -1 -1 -1",
+        GOOD.replace("4 600", "16 600"),
+        GOOD.replace("4 600", "9 600"),
+        GOOD.replace("600 -1 1 ", "600 -1 2 "),
+    )
+    said: list[str] = []
+    jobs, _ = read(trace(tmp_path, *lines), say=said.append)
+    assert [job.number for job in jobs] == [1]
+    assert [text.partition(": ")[2] for text in said] == [
+        "1 left out that came nobody knows when; the first is line 3",
+        "2 left out that never ran; the first is line 4",
+        "1 left out that are parts of jobs that have lines of their own; the first is line 8",
+        "2 left out that asked for more than 8 processors; the first is line 6",
+    ]
+    with pytest.raises(MalformedTrace, match="holds no job that ran and fits on 3 processors"):
+        read(trace(tmp_path, *lines), 3)
 
 
 def test_a_load_is_work_over_processors_and_the_span_of_arrivals(tmp_path: Path) -> None:
