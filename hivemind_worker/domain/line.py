@@ -67,14 +67,17 @@ class Promise:
 
 
 #: runs of each kind that are remembered; scripts/finish.lua keeps as many
-REMEMBERED = 3
+REMEMBERED = 10
+#: runs of a job's own size from which on they tell more than those of all sizes of its program
+TELLING = 3
 
 
 def predict(same_size: Sequence[float], any_size: Sequence[float]) -> float | None:
     """How long a job will probably run, s, from the last runs of its kind; None where there was none.
 
-    The longest of the last three: who is taken for short and is not costs others more than who is not taken for short.
-    Runs of the same size count if there are two, else those of any size of the same program.
+    The longest of them: who is taken for short and is not costs others more than who is not taken for short, and a
+    program whose last ten runs were short has shown that it is. Runs of the same size count if there are some, else
+    those of any size of the same program.
     """
-    runs = same_size if len(same_size) > 1 else any_size or same_size
+    runs = same_size if len(same_size) >= TELLING else any_size or same_size
     return max(runs, default=None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hivemind_worker.bootstrap import Stores
-from hivemind_worker.domain.line import Claim
+from hivemind_worker.domain.line import REMEMBERED, Claim
 from hivemind_worker.domain.outcome import Cause, Outcome
 from hivemind_worker.domain.resources import MIB, Amount
 from hivemind_worker.store import ledger
@@ -77,10 +77,11 @@ def test_run_times_of_its_kind_predict_a_job_those_of_its_size_before_others(sto
     assert found["stranger"] is None
 
 
-def test_only_the_last_three_runs_count_and_none_that_was_stopped_or_lost(stores: Stores) -> None:
-    stores.jobs.create_many([new_job(name) for name in ("a", "b", "c", "d", "stopped", "next")])
+def test_only_the_last_ten_runs_count_and_none_that_was_stopped_or_lost(stores: Stores) -> None:
+    names = [f"run{number}" for number in range(REMEMBERED + 1)]
+    stores.jobs.create_many([new_job(name) for name in (*names, "stopped", "next")])
     ran(stores, "stopped", Cause.CANCELLED)
     assert stores.redis.hlen(stores.keys.runs) == 0
-    for name in ("a", "b", "c", "d"):
+    for name in names:
         ran(stores, name)
-    assert {len(runs.split()) for runs in stores.redis.hvals(stores.keys.runs)} == {3}
+    assert {len(runs.split()) for runs in stores.redis.hvals(stores.keys.runs)} == {REMEMBERED}

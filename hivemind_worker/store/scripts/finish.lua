@@ -13,8 +13,8 @@ if terminal(state) then
 end
 if not held(state) then return 'stale' end
 
--- How long it ran, for those of its kind that come: the last three runs of each kind, the last 20,000 kinds.
-local RUNS, KINDS = 3, 20000
+-- How long it ran, for those of its kind that come: the last ten runs of each kind, the last 20,000 kinds.
+local RUNS, KINDS = 10, 20000
 local function note_run()
   local known = redis.call('HMGET', KEYS[1], 'shape', 'started')
   local shape, kind = string.match(known[1] or '', '^([^/]*)/(%x+)')

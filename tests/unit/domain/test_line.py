@@ -6,7 +6,7 @@ import pytest
 
 from hivemind_worker.domain.assignment import Assignment
 from hivemind_worker.domain.errors import InvalidField
-from hivemind_worker.domain.line import predict
+from hivemind_worker.domain.line import REMEMBERED, predict
 from tests.builders import assignment, candidate, request
 
 
@@ -14,8 +14,13 @@ def test_the_longest_of_the_last_runs_of_its_size_is_believed() -> None:
     assert predict([10.0, 30.0, 20.0], [99.0]) == 30.0
 
 
-def test_one_run_of_its_size_is_too_few_where_its_program_ran_otherwise() -> None:
-    assert predict([10.0], [10.0, 40.0]) == 40.0
+def test_one_long_run_among_the_last_ten_is_enough_not_to_be_taken_for_short() -> None:
+    assert predict([5.0] * 9 + [3600.0], []) == 3600.0
+    assert REMEMBERED == 10
+
+
+def test_two_runs_of_its_size_are_too_few_where_its_program_ran_otherwise() -> None:
+    assert predict([10.0, 11.0], [10.0, 40.0, 11.0]) == 40.0
     assert predict([10.0], []) == 10.0
     assert predict([], []) is None
 
