@@ -43,7 +43,7 @@ def plan(
     say why jobs were passed over, and is made faster.
     """
     open_ = [place for place in places if place.node.state is NodeState.UP and not place.node.trouble]
-    line = fair_order(waiting, open_, rules.weights) if rules.weights else waiting
+    line = fair_order(waiting, open_, rules.weights, now - rules.turn * 1000) if rules.weights else waiting
     planning = _Planning(line, open_, worker, now, rules, promise, owners)
     planning.run()
     return Plan(

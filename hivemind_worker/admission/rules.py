@@ -32,6 +32,8 @@ class Rules:
     ending: float = 0.0
     #: owners' shares; empty: first come, first served. An owner who is not named has 1
     weights: Mapping[str, float] = field(default_factory=dict)
+    #: with shares: an owner who holds nothing has the next turn once its first job has waited so long, seconds
+    turn: float = 3600.0
 
     @classmethod
     def of(cls, settings: Settings) -> Rules:

@@ -2,6 +2,10 @@
 
 An owner's dominant share is the largest part that it holds of any resource of the site. The next job is always one of
 the owner whose share with that job, divided by its weight, would be smallest; within an owner the line keeps its order.
+
+Shares are of what is held now: who used a machine that nobody else wanted owes nothing for it. An owner whose every job
+is more than its share, as on a node that one job fills, would so never have a turn while others flood the node. So an
+owner who holds nothing, and whose first job has waited too long, has the next turn, in the line's order.
 """
 
 from __future__ import annotations
@@ -18,8 +22,13 @@ from hivemind_worker.domain.line import Candidate
 Parts = tuple[float, float, float, float]
 
 
-def fair_order(line: Sequence[Candidate], places: Sequence[Place], weights: Mapping[str, float]) -> list[Candidate]:
-    """The line in the order in which owners' turns come, if every job could start at its turn."""
+def fair_order(
+    line: Sequence[Candidate], places: Sequence[Place], weights: Mapping[str, float], overdue: float = float("-inf")
+) -> list[Candidate]:
+    """The line in the order in which owners' turns come, if every job could start at its turn.
+
+    `overdue`: who came before it (epoch ms) and has nothing yet has waited too long.
+    """
     whole = _whole(places)
     held: defaultdict[str, list[float]] = defaultdict(lambda: [0.0] * 4)
     for place in places:
@@ -36,14 +45,21 @@ def fair_order(line: Sequence[Candidate], places: Sequence[Place], weights: Mapp
         _add(after, _parts(first, places), whole)
         return (max(after) / weights.get(owner, 1.0), first.rank, first.task_id, owner)
 
-    turns = [turn(owner) for owner in queues]
-    heapq.heapify(turns)
     order: list[Candidate] = []
-    while turns:
-        owner = heapq.heappop(turns)[3]
+
+    def take(owner: str) -> None:
         candidate = queues[owner].popleft()
         order.append(candidate)
         _add(held[owner], _parts(candidate, places), whole)
+
+    forgotten = [owner for owner in queues if not any(held[owner]) and queues[owner][0].created <= overdue]
+    for owner in sorted(forgotten, key=lambda owner: (queues[owner][0].rank, queues[owner][0].task_id)):
+        take(owner)
+    turns = [turn(owner) for owner in queues if queues[owner]]
+    heapq.heapify(turns)
+    while turns:
+        owner = heapq.heappop(turns)[3]
+        take(owner)
         if queues[owner]:
             heapq.heappush(turns, turn(owner))
     return order

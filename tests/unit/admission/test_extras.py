@@ -64,6 +64,21 @@ def test_two_owners_who_flood_the_node_share_as_their_weights_say(
         assert shares["bob"] > shares["ann"]
 
 
+def test_an_owner_whose_every_job_is_more_than_its_share_has_its_turn_all_the_same() -> None:
+    """Two owners of weight 1 and 3 whose jobs fill the node: by shares alone the first would never start."""
+    jobs = [
+        (candidate(f"{owner}{number:02}", rank=float(number), owner=owner, cpu=4.0, timeout=1000.0), 900_000)
+        for number in range(40)
+        for owner in ("ann", "bob")
+    ]
+    site = Site([node()], jobs, Rules(weights={"ann": 1.0, "bob": 3.0}, turn=3600.0))
+    site.run()
+    order = sorted(site.started, key=site.started.__getitem__)
+    assert [task_id[:3] for task_id in order[:4]] == ["bob"] * 4
+    assert site.started["ann00"] <= 2 * 3_600_000
+    assert {task_id[:3] for task_id in order[8:12]} == {"ann", "bob"}
+
+
 def serial(jobs: list[tuple[Candidate, int]]) -> list[str]:
     """The order in which jobs start on a node that runs one at a time."""
     site = Site([node(slots=1)], jobs, Rules())

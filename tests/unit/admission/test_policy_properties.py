@@ -31,14 +31,17 @@ class Site:
     started: dict[str, int] = field(default_factory=dict)
     promised: dict[str, int] = field(default_factory=dict)
     broken: list[Promise] = field(default_factory=list)
+    #: as it stands after the last plan
+    line: dict[str, Candidate] = field(default_factory=dict)
+    promise: Promise | None = None
+    now: int = 0
 
     def run(self) -> None:
         self.rows = {each.node: {} for each in self.nodes}
         runs = {job.task_id: run for job, run in self.jobs}
         arrivals = sorted((job.created, number) for number, (job, _) in enumerate(self.jobs))
         ends: list[tuple[int, str, str]] = []
-        line: dict[str, Candidate] = {}
-        promise: Promise | None = None
+        line, promise = self.line, self.promise
         while arrivals or ends:
             now = min(times[0] for times in (arrivals[:1] + ends[:1]))
             while ends and ends[0][0] <= now:
@@ -63,6 +66,7 @@ class Site:
                 self.rows[claim.node][claim.task_id] = claim.row
                 self.started[claim.task_id] = now
                 heapq.heappush(ends, (now + runs[claim.task_id], claim.node, claim.task_id))
+            self.promise, self.now = promise, now
             self.check()
 
     def check(self) -> None:
