@@ -186,6 +186,7 @@ QUICK = {"HIVEMIND_BEAT": "0.5", "HIVEMIND_HEARTBEAT_TIMEOUT": "2", "HIVEMIND_NO
 STOPS = {"HIVEMIND_ON_PARTITION": "stop", "HIVEMIND_STOP_GRACE": "1"}
 
 
+@pytest.mark.timeout(400)
 def test_a_node_that_returns_finds_its_jobs_elsewhere_and_ends_its_own_containers(
     settings: Settings, stores: Stores, engine: docker.DockerClient, tmp_path: Path, redis_url: str
 ) -> None:
@@ -197,7 +198,7 @@ def test_a_node_that_returns_finds_its_jobs_elsewhere_and_ends_its_own_container
         with worker(other, stores, tmp_path / "n2.log", name="w2", **QUICK):
             freeze(first)
             try:
-                job = until(stores, "moves")
+                job = until(stores, "moves", timeout=120)
             finally:
                 first.send_signal(signal.SIGCONT)
             assert (job.state, job.attempt, job.node, job.infra_failures) == (State.COMPLETED, 2, "n2", 1)
@@ -210,6 +211,7 @@ def test_a_node_that_returns_finds_its_jobs_elsewhere_and_ends_its_own_container
     ]  # fmt: skip
 
 
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("away", ["down", "frozen"])
 def test_a_node_cut_off_from_redis_stops_its_containers_and_the_job_starts_anew(
     settings: Settings, engine: docker.DockerClient, tmp_path: Path, away: str
@@ -230,7 +232,7 @@ def test_a_node_cut_off_from_redis_stops_its_containers_and_the_job_starts_anew(
             eventually(lambda: "containers are stopped" in (tmp_path / "n1.log").read_text())
             eventually(lambda: not engine.api.containers(filters={"name": "hm-alone-1"}))
             come_back()
-            job = until(stores, "alone")
+            job = until(stores, "alone", timeout=120)
             assert child.poll() is None
         assert (job.state, job.attempt) == (State.COMPLETED, 2)
         assert job.past[0].cause == "node_lost"

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,7 +40,9 @@ def running_worker(settings: Settings, stores: Stores, output: Path) -> Iterator
 
 
 def submit(stores: Stores, task_id: str, script: str, **given: object) -> None:
-    stores.jobs.create(new_job(task_id, image=BUSYBOX, command=("sh", "-c", script), **given))
+    """A job that no busy machine brings to its timeout before the test is done with it."""
+    fields = {"timeout_seconds": 600.0} | given
+    stores.jobs.create(new_job(task_id, image=BUSYBOX, command=("sh", "-c", script), **fields))
 
 
 def artifact(stores: Stores, job: Job) -> dict[str, bytes]:
@@ -60,18 +63,24 @@ def containers(engine: docker.DockerClient, task_id: str) -> list[str]:
     return [container["Names"][0].removeprefix("/") for container in found]
 
 
-def until_log(stores: Stores, task_id: str, words: bytes) -> None:
+def until_log(stores: Stores, task_id: str, words: bytes, timeout: float = 100) -> None:
+    """Wait, told by the job's own channel, until its log has these words."""
     from hivemind_worker.store.wakeups import Ear
 
     ear = Ear(stores.redis, [stores.keys.changes(task_id)])
     try:
-        for _ in range(60):
-            if words in log_text(stores, task_id):
+        end = time.monotonic() + timeout  # a job is told of often: counted, its changes would be over sooner
+        while time.monotonic() < end:
+            job = stores.jobs.get(task_id)
+            if words in log_text(stores, task_id):  # looked at after the record: an ended job has written it all
                 return
+            assert not job.state.terminal, f"{task_id} ended without {words!r}: {job.outcome}"
             ear.listen(1.0)
     finally:
         ear.close()
-    raise AssertionError(f"{words!r} never came; the log is {log_text(stores, task_id)!r}")
+    raise AssertionError(
+        f"{words!r} never came; the log is {log_text(stores, task_id)!r}, the job {stores.jobs.get(task_id)}"
+    )
 
 
 @pytest.mark.usefixtures("running_worker")
