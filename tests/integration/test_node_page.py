@@ -189,13 +189,16 @@ def test_a_node_is_drained_by_keyboard_and_says_until_when_it_has_jobs(page: Pag
     assert page.evaluate(f"/in 1 h 5\\d m/.test({ATTENTION})")
 
 
-def test_a_node_that_is_lost_says_since_when(page: Page, site: Site) -> None:
+def test_a_node_that_is_lost_says_since_when_and_promises_no_end(page: Page, site: Site) -> None:
+    site.start("t1", deadline=in_minutes(60))
     show(page)
+    page.wait("document.querySelector('[data-fact=empty]').innerText.includes('Empty at the latest')")
     page.wait("document.getElementById('state').textContent === 'up'")
     site.stores.redis.hset(site.stores.keys.node("n1"), "heartbeat", in_minutes(-180))
     page.wait("document.getElementById('state').textContent === 'down'")
     page.wait(f"{ATTENTION}.includes('Not heard of since') && {ATTENTION}.includes(', 3 h')")
     assert page.evaluate("document.getElementById('drain').hidden")
+    assert page.evaluate("document.querySelector('[data-fact=empty]')") is None
 
 
 def test_a_node_whose_engine_does_not_answer_says_so(page: Page, site: Site) -> None:

@@ -4,9 +4,9 @@ import { make } from "/static/dom.js";
 import { capsText, overdrawn } from "/static/resources.js";
 import { duration, near, number, since, t, until } from "/static/words.js";
 
-/** Until when jobs run on it, in words; "" when there are none. */
+/** Until when jobs run on it, in words; "" when there are none, or nobody knows what becomes of them. */
 export function emptyText(node) {
-  if (!node.empty_by) return "";
+  if (!node.empty_by || node.state === "down") return "";
   const left = until(node.empty_by);
   if (left <= 0) return t("node.empty.now");
   const latest = t("node.empty.by", { time: near(node.empty_by), left: duration(left) });

@@ -22,7 +22,10 @@ export function badge(job) {
   return make("span", { class: `badge ${job.state}` }, t(`state.${job.state}`) + cause);
 }
 
-/** What is worth knowing about a job in its present state, in one line; `here`: the node that goes without saying. */
+/**
+ * What is worth knowing about a job in its present state, in one line. `here`: the node whose page this is; it goes
+ * without saying, and what matters there is how long its jobs may stay.
+ */
 function detail(job, here) {
   const { started, finished } = job.times;
   if (job.state === "waiting") {
@@ -31,7 +34,7 @@ function detail(job, here) {
   }
   const parts = [];
   if (!hasEnded(job)) {
-    const left = started ? job.timeout_seconds - since(started) : 0;
+    const left = started && here ? job.timeout_seconds - since(started) : 0;
     if (started) parts.push(t("runs", { time: duration(since(started)) }));
     if (left > 0) parts.push(t("runs.left", { time: duration(left) }));
   } else {
