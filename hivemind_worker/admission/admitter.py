@@ -60,7 +60,8 @@ class Admitter:
 
     def _look(self, places: Sequence[Place], promise: Promise | None) -> Window:
         free = free_by_node(places)
-        return self._ledger.window(free, *([promise.task_id] if promise else []))
+        also = [promise.task_id] if promise else []
+        return self._ledger.window(free, *also, by_turns=bool(self._rules.weights))
 
     def _carry_out(self, made: Plan, mine: Sequence[Claim], promise: Promise | None) -> bool:
         """Note the promise and reserve. Whether some of the plan was stale."""

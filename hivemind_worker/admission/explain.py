@@ -33,8 +33,9 @@ class Explainer:
         waiting = [job for job in jobs if job.state is State.WAITING]
         if not waiting:
             return [view(job) for job in jobs]
-        places = self._jobs.positions(job.task_id for job in waiting)
         outlook = self._outlooks.of([job.task_id for job in waiting])
+        head = outlook.promise.task_id if outlook.promise else ""
+        places = places_behind(head, self._jobs.positions({head, *(job.task_id for job in waiting)}))
         return [
             view(job, waiting_info(job, places.get(job.task_id), outlook)) if job.state is State.WAITING else view(job)
             for job in jobs
@@ -51,6 +52,12 @@ class Explainer:
         waiting = self._jobs.counts()["waiting"]
         held = self._ledger.books(node.node for node in nodes).rows
         return [node_view(node, held[node.node], waiting) for node in nodes]
+
+
+def places_behind(head: str, places: Mapping[str, int]) -> dict[str, int]:
+    """Places as they are served: who has the reservation is first, whoever has come before it since. Pure."""
+    at = places.get(head, 0)
+    return {each: 1 if each == head else place + (place < at) for each, place in places.items()}
 
 
 def waiting_info(job: Job, position: int | None, outlook: Outlook) -> WaitingInfo:

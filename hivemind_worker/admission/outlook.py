@@ -92,7 +92,8 @@ class Outlooks:
             self._ledger.max_running_per_owner, (row for rows in held.values() for row in rows.values())
         )
         free = free_by_node(places)
-        window = self._ledger.window(free, *wanted, *([promise.task_id] if promise else []))
+        also = [*wanted, *([promise.task_id] if promise else [])]
+        window = self._ledger.window(free, *also, by_turns=bool(self._rules.weights))
         found = outlook_of(window.candidates, places, now, self._rules, promise, owners)
         return replace(found, forecast=self._forecast_for(wanted, places, promise, now))
 
@@ -104,7 +105,7 @@ class Outlooks:
             known = self._made and all(task_id in self._forecast.starts for task_id in wanted)
             if self._made and age < (GOOD_FOR if known else AT_MOST_EVERY):
                 return self._forecast
-            front = self._ledger.front(FRONT).candidates
+            front = self._ledger.front(FRONT, by_turns=bool(self._rules.weights)).candidates
             starts = forecast(
                 front,
                 places,

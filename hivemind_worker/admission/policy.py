@@ -97,7 +97,7 @@ class _Planning:
             # The head may have been promised its start at another owner's turn.
             self._start_all(takewhile(lambda each: each.task_id != promised, fitting), "fill", head)
         elif fitting:
-            self._start_all(self._short(fitting, head), "short", head)
+            self._start_all(self._shorter(fitting, head), "short", head)
             self._start_all(self._wide(fitting, head), "wide", head)
         while head is not None and self._covers(head):
             self._start(head, "turn")
@@ -167,6 +167,11 @@ class _Planning:
             if each.expected <= self._rules.short and each.created - each.rank >= head.created - head.rank
         ]
         return sorted(chosen, key=lambda each: each.expected)
+
+    def _shorter(self, fitting: Iterable[Candidate], head: Candidate) -> list[Candidate]:
+        """The short ones; only those that are shorter than the head where it could start as well."""
+        short = self._short(fitting, head)
+        return [each for each in short if each.expected < head.expected] if self._covers(head) else short
 
     def _wide(self, fitting: Iterable[Candidate], head: Candidate) -> list[Candidate]:
         """Those that take nearly a node, in the line's order, if they have waited a good part of the head's time."""

@@ -275,7 +275,10 @@ class JobStore(AttemptSteps):
             changed = spec.model_copy(update={"priority": priority})
             answer = self._scripts.run(
                 "prioritize",
-                [keys.job(task_id), keys.waiting(spec.line), keys.waiting_all, keys.waiting_of(spec.owner)],
+                [
+                    keys.job(task_id), keys.waiting(spec.line), keys.waiting_all, keys.waiting_of(spec.owner),
+                    keys.promise,
+                ],
                 [
                     task_id, text(stands or b""), changed.model_dump_json(), int(priority * self._ageing_ms),
                     keys.changes(task_id), keys.wake,

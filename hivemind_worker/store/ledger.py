@@ -22,6 +22,8 @@ from hivemind_worker.store.records import VERSION
 #: lines and jobs that one plan looks at, at most: a tick stays short however many wait
 WINDOW_LINES = 256
 WINDOW_JOBS = 256
+#: jobs of the line's front that it sees whatever they run: more start at once only where there is room for so many
+WINDOW_FRONT = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,20 +228,25 @@ class Ledger:
         """Replace the head's reservation; False when another plan was quicker, whose word then stands."""
         return bool(self._scripts.run("promise", [self._keys.promise], [_as_json(known), _as_json(made)]))
 
-    def window(self, free: Mapping[str, Amount], *also: str) -> Window:
-        """The part of the waiting line that a plan looks at, given what is free on each open node; and `also`."""
-        return self._window(WINDOW_LINES, WINDOW_JOBS, free, also)
+    def window(self, free: Mapping[str, Amount], *also: str, by_turns: bool = False) -> Window:
+        """The part of the waiting line that a plan looks at, given what is free on each open node; and `also`.
 
-    def front(self, most: int) -> Window:
-        """The first jobs of the whole line."""
-        return self._window(0, most, {}, ())
+        `by_turns`: owners take turns, so what comes next is the front of each owner's part of the line.
+        """
+        return self._window((WINDOW_LINES, WINDOW_JOBS, WINDOW_FRONT), free, also, by_turns)
 
-    def _window(self, lines: int, jobs: int, free: Mapping[str, Amount], also: Sequence[str]) -> Window:
+    def front(self, most: int, *, by_turns: bool = False) -> Window:
+        """The first jobs of the whole line, or of each owner's part of it."""
+        return self._window((0, 0, most), {}, (), by_turns)
+
+    def _window(
+        self, most: tuple[int, int, int], free: Mapping[str, Amount], also: Sequence[str], by_turns: bool
+    ) -> Window:
         keys = self._keys
-        args: list[str | int] = [keys.job(""), keys.waiting(""), lines, jobs, len(also), *also]
+        args: list[str | int] = [keys.job(""), keys.waiting(""), *most, int(by_turns), len(also), *also]
         for name, each in free.items():
             args += [name, each.millicores, each.memory, each.gpus, each.disk, each.pids, each.slots, each.spare]
-        whole, told, found = self._scripts.run("window", [keys.waiting_all, keys.shapes, keys.runs], args)
+        whole, told, found = self._scripts.run("window", [keys.waiting_all, keys.shapes, keys.runs, keys.owners], args)
         among = [tuple(told[at : at + 3]) for at in range(0, len(told), 3)]
         made = (
             _candidate(*among[int(number)], task_id, owner, numbers)

@@ -17,6 +17,7 @@ from hivemind_worker.domain.job import Job, State
 from hivemind_worker.domain.line import Claim
 from hivemind_worker.domain.node import NodeState
 from hivemind_worker.settings import Settings, load_settings
+from hivemind_worker.store import ledger
 from hivemind_worker.store.records import VERSION
 from tests import zips
 from tests.builders import new_job, row
@@ -83,7 +84,10 @@ def test_the_guard_gives_a_job_with_a_home_to_no_other_node(stores: Stores) -> N
     assert claimed(stores, "t1", "n2") == "ok"
 
 
-def test_what_is_free_elsewhere_opens_no_line_of_a_home_that_is_full_or_away(stores: Stores) -> None:
+def test_what_is_free_elsewhere_opens_no_line_of_a_home_that_is_full_or_away(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "WINDOW_FRONT", 1)
     stores.jobs.create_many([new_job(f"n2-{i}", home="n2") for i in range(4)])
     stores.jobs.create_many([new_job(f"any-{i}") for i in range(4)])
 

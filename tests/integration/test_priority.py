@@ -7,6 +7,7 @@ import pytest
 from hivemind_worker.bootstrap import Stores
 from hivemind_worker.domain.errors import InvalidField, NotFound
 from hivemind_worker.domain.job import State
+from hivemind_worker.domain.line import Promise
 from tests.builders import new_job
 from tests.integration.store_kit import FREE, admit, announce
 
@@ -50,3 +51,22 @@ def test_a_job_that_is_not_there_and_a_priority_that_is_none_are_refused(stores:
     for none in (-1, 10):
         with pytest.raises(InvalidField, match="between 0 and 9"):
             stores.jobs.prioritize("a", none)
+
+
+def test_a_head_that_is_put_back_gives_back_its_reservation_and_one_that_is_put_forward_keeps_it(
+    stores: Stores,
+) -> None:
+    stores.jobs.create_many([new_job("head", priority=5), new_job("other", priority=5)])
+    promise = Promise("head", "n1", 1000)
+    assert stores.ledger.note_promise(None, promise)
+    stores.jobs.prioritize("other", 0)
+    stores.jobs.prioritize("head", 7)
+    assert stores.ledger.promise() == promise
+    stores.jobs.prioritize("head", 6)
+    assert stores.ledger.promise() is None
+
+
+def test_a_reservation_that_nobody_can_read_keeps_no_priority_from_being_changed(stores: Stores) -> None:
+    stores.jobs.create_many([new_job("a", priority=5)])
+    stores.redis.set(stores.keys.promise, "{")
+    assert stores.jobs.prioritize("a", 0) == (True, State.WAITING)

@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from hivemind_worker.admission.admitter import Admitter
 from hivemind_worker.admission.rules import Rules
 from hivemind_worker.bootstrap import Stores
 from hivemind_worker.domain.job import State
 from hivemind_worker.domain.line import Promise
 from hivemind_worker.domain.resources import MIB, Amount
+from hivemind_worker.store import ledger
 from tests.builders import new_job, node, request
 
 FREE = Amount(millicores=1000, memory=1024 * MIB, disk=1024 * MIB, pids=1000, slots=2)
@@ -45,7 +48,10 @@ def test_a_promise_of_another_release_counts_as_none_and_is_replaced(stores: Sto
     assert stores.ledger.note_promise(None, Promise("a", "n1", 3))
 
 
-def test_who_has_the_reservation_is_a_candidate_however_many_are_before_it(stores: Stores) -> None:
+def test_who_has_the_reservation_is_a_candidate_however_many_are_before_it(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "WINDOW_FRONT", 1)
     big = request(cpu=64.0)
     stores.jobs.create_many([new_job(f"j{i}", requests=big, priority=9 if i else 0) for i in range(5)])
     assert [each.task_id for each in stores.ledger.window({"n1": FREE}).candidates] == ["j1"]

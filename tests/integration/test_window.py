@@ -28,10 +28,28 @@ def ran(stores: Stores, task_id: str, cause: Cause = Cause.OK) -> None:
     stores.jobs.finish(job, Outcome(cause=cause))
 
 
-def test_a_line_is_as_deep_as_there_are_slots_where_its_jobs_fit_and_one_where_not(stores: Stores) -> None:
+def test_of_each_line_as_many_are_seen_as_fit_and_who_is_next(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "WINDOW_FRONT", 1)
     stores.jobs.create_many([new_job(f"small{i}") for i in range(9)])
     stores.jobs.create_many([new_job(f"large{i}", requests=request(cpu=9.0)) for i in range(9)])
-    assert seen(stores) == ["small0", "small1", "small2", "large0"]
+    assert seen(stores) == ["small0", "small1", "small2", "small3", "large0"]
+
+
+def test_the_front_of_the_whole_line_is_seen_whatever_the_lines_are(stores: Stores) -> None:
+    stores.jobs.create_many([new_job(f"large{i}", requests=request(cpu=9.0)) for i in range(ledger.WINDOW_FRONT + 9)])
+    stores.jobs.create_many([new_job(f"small{i}") for i in range(9)])
+    found = seen(stores)
+    assert sum(task_id.startswith("large") for task_id in found) == ledger.WINDOW_FRONT
+    assert [task_id for task_id in found if task_id.startswith("small")] == ["small0", "small1", "small2", "small3"]
+
+
+def test_where_owners_take_turns_the_front_of_each_owners_part_is_seen(stores: Stores) -> None:
+    stores.jobs.create_many([new_job(f"ann{i:03}", owner="ann", timeout_seconds=float(i + 1)) for i in range(300)])
+    stores.jobs.create_many([new_job(f"bob{i:03}", owner="bob") for i in range(300)])
+    found = [each.task_id for each in stores.ledger.window({"n1": FREE}, by_turns=True).candidates]
+    half = ledger.WINDOW_FRONT // 2
+    assert {f"{owner}{i:03}" for owner in ("ann", "bob") for i in range(half)} <= set(found)
+    assert f"bob{half:03}" not in found
 
 
 def test_jobs_of_another_owner_program_or_timeout_are_not_hidden_by_a_crowd(stores: Stores) -> None:
@@ -49,6 +67,7 @@ def test_jobs_of_another_owner_program_or_timeout_are_not_hidden_by_a_crowd(stor
 def test_a_window_that_leaves_out_what_could_start_says_so(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
     stores.jobs.create_many([new_job(f"j{i}") for i in range(9)])
     assert stores.ledger.window({"n1": FREE}).whole
+    monkeypatch.setattr(ledger, "WINDOW_FRONT", 1)
     monkeypatch.setattr(ledger, "WINDOW_JOBS", 2)
     window = stores.ledger.window({"n1": FREE})
     assert (len(window.candidates), window.whole) == (2, False)
@@ -57,6 +76,7 @@ def test_a_window_that_leaves_out_what_could_start_says_so(stores: Stores, monke
 def test_of_many_lines_the_first_are_looked_at_always_and_the_others_in_time(
     stores: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(ledger, "WINDOW_FRONT", 4)
     monkeypatch.setattr(ledger, "WINDOW_LINES", 8)
     stores.jobs.create_many([new_job(f"j{i:02}", timeout_seconds=float(i + 1)) for i in range(40)])
     met: set[str] = set()

@@ -1,17 +1,18 @@
--- What admission looks at: the heads of the lines, deep where a line's jobs fit, the first alone where they do not, as one
--- is enough to say what it waits for. Many lines: those of the first jobs of the whole line, and some by lot, so that
--- every line is looked at in time.
--- KEYS  1 waiting (all)  2 shapes  3 runs
+-- What admission looks at: the front of the whole line, or of each owner's part of it where owners take turns; and the
+-- heads of the lines, as many as fit and one more, which says what waits next. Many lines: those of the first jobs of the
+-- whole line, and some by lot, so that every line is looked at in time.
+-- KEYS  1 waiting (all)  2 shapes  3 runs  4 owners
 -- ARGV  1 prefix of the records  2 prefix of the lines  3 most lines, or 0 for the first jobs of the whole line alone
---       4 most jobs  5 how many jobs are to be among them whatever their place, then their ids, then per
---         open node: its name, free millicores, memory, whole devices, disk, processes, slots, spare millicores
+--       4 most jobs from the lines  5 jobs of the front  6 '1' where owners take turns
+--       7 how many jobs are to be among them whatever their place, then their ids, then per open node: its name, free
+--         millicores, memory, whole devices, disk, processes, slots, spare millicores
 -- RETURNS 1 when nothing that could start now is left out, else 0
 --         per line: itself, last runs of its kind and shape, last runs of its kind ('' where there is none)
 --         per job: id, owner, number of its line from 0, and in one string: rank, attempt, created, timeout, version
-local records, lines_at, most_lines, most_jobs, also = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]),
-  tonumber(ARGV[5])
+local records, lines_at, most_lines, most_jobs, front, also = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]),
+  tonumber(ARGV[5]), tonumber(ARGV[7])
 local found, told, whole, taken, nodes = {}, {}, true, {}, {}
-for at = 6 + also, #ARGV, 8 do
+for at = 8 + also, #ARGV, 8 do
   local free = { name = ARGV[at] }
   for i = 1, 7 do free[i] = tonumber(ARGV[at + i]) end
   nodes[#nodes + 1] = free
@@ -84,10 +85,24 @@ local function add_alone(id)
   if rank then add(line, id, rank) end
 end
 
+local function add_first(waiting, most)
+  if most < 1 then return end
+  for _, id in ipairs(redis.call('ZRANGE', waiting, 0, most - 1)) do add_alone(id) end
+end
+
+-- So many owners have their turn in one round; of more, some by lot. Two jobs each: who starts, and who is next.
+local MOST_OWNERS = 64
+if ARGV[6] == '1' then
+  local owners = redis.call('SRANDMEMBER', KEYS[4], MOST_OWNERS)
+  local each = math.max(2, math.floor(front / math.max(1, #owners)))
+  for _, owner in ipairs(owners) do add_first(KEYS[1] .. '/' .. owner, each) end
+else
+  add_first(KEYS[1], front)
+end
+
 local lines = {}
 if most_lines == 0 then
-  whole = redis.call('ZCARD', KEYS[1]) <= most_jobs
-  for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, most_jobs - 1)) do add_alone(id) end
+  whole = redis.call('ZCARD', KEYS[1]) <= front
 elseif redis.call('SCARD', KEYS[2]) <= most_lines then
   lines = redis.call('SMEMBERS', KEYS[2])
 else
@@ -110,10 +125,10 @@ for _, line in ipairs(lines) do
 end
 local share = math.max(1, math.floor(most_jobs / math.max(1, fitting)))
 for _, line in ipairs(lines) do
-  local depth = math.max(1, math.min(depths[line], share))
+  local depth = math.min(depths[line] + 1, share)
   if depth < depths[line] then whole = false end
   local heads = redis.call('ZRANGE', lines_at .. line, 0, depth - 1, 'WITHSCORES')
   for i = 1, #heads, 2 do add(line, heads[i], heads[i + 1]) end
 end
-for i = 6, 5 + also do add_alone(ARGV[i]) end
+for i = 8, 7 + also do add_alone(ARGV[i]) end
 return { whole and 1 or 0, told, found }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hivemind_worker.admission.explain import waiting_info
+from hivemind_worker.admission.explain import places_behind, waiting_info
 from hivemind_worker.admission.intake import never_fits, with_defaults
 from hivemind_worker.admission.outlook import Forecast, Outlook, outlook_of
 from hivemind_worker.admission.rules import Place
@@ -189,3 +189,9 @@ def test_what_its_home_cannot_hold_even_empty_says_so_and_is_refused_when_it_com
     assert (
         "asked for 4 cores, but the most node n2, where its bundle or secrets are, can allocate is 2 cores" in refusal
     )
+
+
+def test_who_has_the_reservation_is_first_and_those_who_came_before_it_since_one_further_back() -> None:
+    assert places_behind("head", {"urgent": 1, "head": 3, "late": 4}) == {"urgent": 2, "head": 1, "late": 4}
+    assert places_behind("", {"first": 1, "second": 2}) == {"first": 1, "second": 2}
+    assert places_behind("started", {"first": 1}) == {"first": 1}
