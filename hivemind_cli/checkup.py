@@ -10,12 +10,13 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from hivemind_cli import nodefile
+from hivemind_cli.findings import Finding
+from hivemind_cli.gpu_check import check_gpus
 from hivemind_cli.output import size
 from hivemind_worker.domain.errors import HiveMindError
 from hivemind_worker.settings import Settings, config_file, load_settings
@@ -24,16 +25,6 @@ from hivemind_worker.settings import Settings, config_file, load_settings
 SKEW = 2.0
 #: the packages say it too, but a source tree may be run without having been installed
 OLDEST_PYTHON = (3, 11)
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What one check saw. `remedy` is '' where all is well."""
-
-    name: str
-    status: Literal["ok", "warn", "fail"]
-    detail: str
-    remedy: str = ""
 
 
 def check_all(state: Path | None) -> Iterator[Finding]:
@@ -50,6 +41,7 @@ def check_all(state: Path | None) -> Iterator[Finding]:
     running = running if nodefile.runs(running) else None
     yield check_node(settings, running)
     yield from check_engine(settings)
+    yield check_gpus()
     yield check_redis(settings, running is not None)
     yield from check_ports(settings, running)
     yield check_disk(settings)

@@ -13,7 +13,7 @@ from hivemind_cli.output import STATE_COLOURS, emit_json, styled
 from hivemind_cli.session import Session, command, pass_session
 
 if TYPE_CHECKING:
-    from hivemind_cli.checkup import Finding
+    from hivemind_cli.findings import Finding
 
 SIGNS = {"ok": "ok", "warn": "warn", "fail": "FAIL"}
 

@@ -14,6 +14,9 @@ from hivemind_worker.admission.rules import Place
 from hivemind_worker.domain.node import Gpu, Node, NodeState, Reservation, total
 from hivemind_worker.domain.resources import Amount, Request
 
+#: devices and nodes whose troubles one sentence names
+MOST_TROUBLES = 4
+
 
 @dataclass(frozen=True, slots=True)
 class Room:
@@ -119,6 +122,24 @@ def free_on(node: Node, rows: Iterable[Reservation]) -> tuple[Amount, Devices]:
     devices = Devices.of(node.gpus, held, node.allocatable.gpus)
     free = (node.allocatable - total(held)).floor()
     return free.model_copy(update={"gpus": devices.unused}), devices
+
+
+def out_of_service(nodes: Iterable[Node], *, cordons: bool = True) -> str:
+    """Which devices take no jobs and why, in brackets and not at any length; '' when all of them do.
+
+    What is wrong with a node's driver or engine is said once, not of each of its devices.
+    """
+    said = []
+    for node in nodes:
+        if node.gpu_trouble:
+            said.append(f"{node.node}: {node.gpu_trouble}")
+        for gpu in node.gpus:
+            if gpu.trouble and gpu.trouble != node.gpu_trouble:
+                said.append(f"GPU {gpu.index} of {node.node} is out: {gpu.trouble}")
+            elif gpu.cordoned and cordons and not gpu.trouble:
+                said.append(f"GPU {gpu.index} of {node.node} is cordoned")
+    more = f"; and {len(said) - MOST_TROUBLES} more" if len(said) > MOST_TROUBLES else ""
+    return f" ({'; '.join(said[:MOST_TROUBLES])}{more})" if said else ""
 
 
 def free_by_node(places: Sequence[Place]) -> dict[str, Amount]:

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from hivemind_worker.admission.devices import out_of_service
 from hivemind_worker.admission.outlook import FRONT, Outlook, Outlooks
 from hivemind_worker.admission.rules import Passed, Rules
 from hivemind_worker.admission.summary import LineSummary, kind_of, summary_of
 from hivemind_worker.domain.job import Job, Promised, State, WaitingInfo, iso, view
-from hivemind_worker.domain.line import Promise
 from hivemind_worker.domain.node import Node, NodeState, node_view
 from hivemind_worker.domain.resources import describe
 from hivemind_worker.store.jobs import JobStore
@@ -116,12 +116,15 @@ def _reason(job: Job, position: int | None, outlook: Outlook) -> str:
     if passed.kind == "owner":
         return outlook.owners.reason(job.assignment.owner)
     if passed.kind == "nowhere":
-        return f"needs {listed(passed.lacking)} more than {passed.node} has, even empty{_tie(job)}"
-    return _behind(passed, job, outlook.promise, outlook.now)
+        ill = _ill_devices(passed, job, outlook.nodes)
+        return f"needs {listed(passed.lacking)} more than {passed.node} has, even empty{_tie(job)}{ill}"
+    return _behind(passed, job, outlook)
 
 
-def _behind(passed: Passed, job: Job, promise: Promise | None, now: int) -> str:
+def _behind(passed: Passed, job: Job, outlook: Outlook) -> str:
+    promise, now = outlook.promise, outlook.now
     needs = needing(passed.lacking, job.assignment.home) + (_tie(job) if passed.lacking else "")
+    needs += _ill_devices(passed, job, outlook.nodes)
     if promise is None:
         return needs or "fits; others are before it in the line"
     until = f"{promise.node} by {moment(promise.at, now)}"
@@ -130,6 +133,14 @@ def _behind(passed: Passed, job: Job, promise: Promise | None, now: int) -> str:
     if needs:
         return f"{needs}; {promise.task_id} is before it and starts on {until}"
     return f"fits, but would delay {promise.task_id}, which starts on {until}"
+
+
+def _ill_devices(passed: Passed, job: Job, nodes: Sequence[Node]) -> str:
+    """Where devices are what is missing: those that take no jobs, and why."""
+    if not {"gpus", "gpu_memory"} & set(passed.lacking):
+        return ""
+    home = job.assignment.home
+    return out_of_service(node for node in nodes if node.state is NodeState.UP and (not home or node.node == home))
 
 
 def _tie(job: Job) -> str:

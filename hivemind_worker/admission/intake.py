@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from hivemind_worker.admission.devices import out_of_service
 from hivemind_worker.domain.assignment import Assignment, check_env
 from hivemind_worker.domain.errors import HiveMindError, InvalidField, NeverFits, StoreUnavailable
 from hivemind_worker.domain.job import State
@@ -163,14 +164,8 @@ def _no_devices(request: Request, nodes: Sequence[Node]) -> str:
         field = "gpu_memory"
         largest = max((gpu.lendable for node in nodes for gpu in node.gpus if not gpu.trouble), default=0)
         size += f" each (the largest device lends {format_size(largest)})"
-    ill = [
-        f"GPU {gpu.index} of {node.node} is out: {gpu.trouble}" for node in nodes for gpu in node.gpus if gpu.trouble
-    ]
-    blind = [f"{node.node}: {node.gpu_trouble}" for node in nodes if node.gpu_trouble]
-    words = "; ".join([*ill, *blind][:4])
-    return f"requests.{field}: asked for {asked}{size}, but the most a node can lend is {most}" + (
-        f" ({words})" if words else ""
-    )
+    ill = out_of_service(nodes, cordons=False)
+    return f"requests.{field}: asked for {asked}{size}, but the most a node can lend is {most}{ill}"
 
 
 def _relative(item: tuple[str, int], wanted: Amount) -> float:

@@ -50,11 +50,13 @@ class GpuMonitor:
         self._names: dict[int, str] = {}
         self._thread = threading.Thread(target=self._run, name="gpus", daemon=True)
 
-    def start(self) -> None:
-        """Start the thread and wait for its first round, not for ever."""
+    def start(self) -> bool:
+        """Start the thread and wait for its first round, not for ever; whether it has ended."""
         self._thread.start()
-        if not self._first.wait(FIRST_ROUND):
+        answered = self._first.wait(FIRST_ROUND)
+        if not answered:
             log.warning("the NVIDIA driver is slow to answer; the node starts without GPUs")
+        return answered
 
     def stop(self) -> None:
         """Ask the thread to end. Not waited for: it may hang in the driver."""

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from anyio import CapacityLimiter, to_thread
 
+from hivemind_worker.admission.devices import out_of_service
 from hivemind_worker.bootstrap import Stores
 from hivemind_worker.domain.errors import HistoryUnavailable, HiveMindError
 from hivemind_worker.domain.node import Node, NodeState
@@ -67,6 +68,7 @@ class Health:
             "redis": self._redis,
             "docker": self._docker,
             "worker": self._worker,
+            "gpu": self._gpu,
             "bridge": self._bridge,
             "disk": self._disk,
             "history": self._history,
@@ -108,6 +110,21 @@ class Health:
         more = f"; {node.trouble}" if node.trouble else ""
         draining = ", draining" if node.state is NodeState.DRAINING else ""
         return Check("ok", f"{', '.join(node.workers)} on {node.node}{draining}{more}")
+
+    async def _gpu(self) -> Check:
+        if not self._settings.docker_enabled:
+            return Check("skipped", "switched off by HIVEMIND_DOCKER_ENABLED")
+        try:
+            node = await self._own_node()
+        except Failed as silent:
+            return Check("skipped", str(silent))
+        if ill := out_of_service([node], cordons=False):
+            raise Degraded(ill.strip(" ()"))
+        if not node.gpus:
+            return Check("ok", "the node has no device")
+        kept = sum(1 for gpu in node.gpus if gpu.cordoned)
+        found = f"{len(node.gpus)} devices" if len(node.gpus) > 1 else "1 device"
+        return Check("ok", f"{found}, {kept} cordoned" if kept else found)
 
     async def _own_node(self) -> Node:
         """This node, if a worker of it lives. Raises Failed."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from threading import Lock
 from typing import Any
 
@@ -145,6 +145,7 @@ class Metrics(Collector):
             *(_amounts(nodes, field, text) for field, text in AMOUNTS.items()),
             *(_gauge(nodes, name, text, path) for name, (text, path) in GAUGES.items()),
             _node_states(nodes),
+            *_devices(nodes),
         ]
 
 
@@ -204,6 +205,32 @@ def _node_states(nodes: list[dict[str, Any]]) -> Metric:
         for state in ("up", "draining", "down"):
             family.add_metric([node["node"], state], float(node["state"] == state))
     return family
+
+
+#: name → what it says, and how it is read from a device's view
+DEVICE_GAUGES: dict[str, tuple[str, Callable[[dict[str, Any]], float]]] = {
+    "healthy": ("1: jobs may be on the device; 0: it is out of capacity.", lambda gpu: float(not gpu["trouble"])),
+    "cordoned": ("1: an operator keeps new jobs off the device.", lambda gpu: float(gpu["cordoned"])),
+    "lendable_bytes": ("Memory of the device that jobs can have, ill or not.", lambda gpu: gpu["lendable"]),
+    "held_bytes": ("Memory of the device that admitted jobs hold.", lambda gpu: gpu["held"]),
+    "jobs": ("Admitted jobs on the device.", lambda gpu: gpu["jobs"]),
+}
+
+
+def _devices(nodes: list[dict[str, Any]]) -> Iterator[Metric]:
+    """One sample per device, and one per node: a driver that was dead from the start shows no device at all."""
+    able = GaugeMetricFamily(
+        "hivemind_node_gpus_available", "0: driver or engine keeps the node from lending devices.", labels=["node"]
+    )
+    for node in nodes:
+        able.add_metric([node["node"]], float(not node["gpu_trouble"]))
+    yield able
+    for name, (text, read) in DEVICE_GAUGES.items():
+        family = GaugeMetricFamily(f"hivemind_gpu_{name}", text, labels=["node", "gpu", "uuid"])
+        for node in nodes:
+            for gpu in node["gpus"]:
+                family.add_metric([node["node"], str(gpu["index"]), gpu["uuid"]], read(gpu))
+        yield family
 
 
 def _histogram(name: str, text: str, histogram: Histogram) -> Metric:

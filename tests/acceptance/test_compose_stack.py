@@ -124,7 +124,7 @@ def test_the_health_report_finds_every_part_well(stack: Stack) -> None:
     answer = stack.get("api", "/health")
     assert answer.status_code == 200, answer.text
     assert {name: check["status"] for name, check in answer.json()["checks"].items()} == dict.fromkeys(
-        ("redis", "docker", "worker", "bridge", "disk", "history"), "ok"
+        ("redis", "docker", "worker", "gpu", "bridge", "disk", "history"), "ok"
     )
 
 

@@ -90,7 +90,20 @@ def test_top_prints_once_where_there_is_no_terminal(node: Node) -> None:
 def test_doctor_finds_a_running_node_well_and_a_bad_setting_not(node: Node) -> None:
     report = node.json("doctor")
     assert report["ok"] is True
-    names = {"python", "settings", "node", "docker", "cgroup", "time", "images", "redis", "ports", "disk", "clock"}
+    names = {
+        "python",
+        "settings",
+        "node",
+        "docker",
+        "cgroup",
+        "time",
+        "images",
+        "gpu",
+        "redis",
+        "ports",
+        "disk",
+        "clock",
+    }
     assert {check["name"] for check in report["checks"]} == names
     broken = subprocess.run(
         [*HIVEMIND, "doctor"], env=node.env | {"HIVEMIND_API_PORT": "many"}, capture_output=True, text=True, check=False

@@ -16,6 +16,7 @@ from hivemind_worker.admission.summary import REASONS
 from hivemind_worker.bootstrap import Stores
 from hivemind_worker.domain.node import Gpu
 from hivemind_worker.domain.outcome import Cause
+from hivemind_worker.domain.resources import GIB
 from hivemind_worker.monitor.schemas import (
     Changes,
     HealthView,
@@ -268,6 +269,41 @@ def test_metrics_come_from_the_stores_and_count_each_end_once(api: httpx.Client,
         assert found["hivemind_node_reserved[('node', 'n1'), ('resource', 'cpu')]"] == 1.0
         assert found["hivemind_node_allocatable[('node', 'n1'), ('resource', 'cpu')]"] == 4.0
         assert found["hivemind_node_state[('node', 'n1'), ('state', 'up')]"] == 1
+
+
+def test_metrics_of_devices_say_which_is_ill_cordoned_and_held(api: httpx.Client, site: Site) -> None:
+    ill = Gpu(uuid="GPU-a", name="x", memory=8 * GIB, reserved=GIB, trouble="it has fallen off the bus")
+    site.announce(gpus=(ill, Gpu(uuid="GPU-b", name="x", memory=16 * GIB, index=1)))
+    api.post("/api/nodes/n1/gpus/1/cordon")
+    found = samples(api)
+
+    def said(name: str) -> list[float]:
+        labels = ["('gpu', '0'), ('node', 'n1'), ('uuid', 'GPU-a')", "('gpu', '1'), ('node', 'n1'), ('uuid', 'GPU-b')"]
+        return [found[f"hivemind_gpu_{name}[{of}]"] for of in labels]
+
+    assert (said("healthy"), said("cordoned"), said("jobs")) == ([0, 1], [0, 1], [0, 0])
+    assert (said("lendable_bytes"), said("held_bytes")) == ([7 * GIB, 16 * GIB], [0, 0])
+    assert found["hivemind_node_gpus_available[('node', 'n1')]"] == 1
+    site.stores.redis.hset(site.stores.keys.node("n1"), "gpu_trouble", "the NVIDIA driver does not answer")
+    assert samples(api)["hivemind_node_gpus_available[('node', 'n1')]"] == 0
+
+
+def test_health_is_degraded_by_a_device_that_is_ill_and_by_a_dead_driver(api: httpx.Client, site: Site) -> None:
+    def gpu() -> tuple[str, str]:
+        check = HealthView.model_validate(api.get("/health").json()).checks["gpu"]
+        return check.status, check.detail
+
+    assert gpu() == ("skipped", "no worker of n1 has been heard of lately")
+    site.announce()
+    assert gpu() == ("ok", "the node has no device")
+    well, ill = (Gpu(uuid=f"GPU-{each}", name="x", memory=GIB, index=each) for each in range(2))
+    site.announce(gpus=(well, ill))
+    api.post("/api/nodes/n1/gpus/0/cordon")
+    assert gpu() == ("ok", "2 devices, 1 cordoned")
+    site.announce(gpus=(well, ill.model_copy(update={"trouble": "it has fallen off the bus"})))
+    assert gpu() == ("degraded", "GPU 1 of n1 is out: it has fallen off the bus")
+    site.stores.redis.hset(site.stores.keys.node("n1"), "gpu_trouble", "the NVIDIA driver does not answer")
+    assert gpu()[1].startswith("n1: the NVIDIA driver does not answer; GPU 1")
 
 
 def test_metrics_count_why_jobs_wait_and_say_until_when(api: httpx.Client, site: Site) -> None:

@@ -120,13 +120,28 @@ def test_a_device_that_falls_ill_leaves_capacity_and_comes_back(node: Node, mach
     eventually(lambda: lends(node)["gpus"] == 2)
 
 
-def test_memory_of_a_driver_that_died_is_refused_by_name(node: Node, machine: Machine) -> None:
+def test_memory_of_a_driver_that_died_is_refused_by_name_and_who_waits_for_it_is_told(
+    node: Node, machine: Machine
+) -> None:
+    node.hivemind("node", "cordon-gpu", "0")
+    node.hivemind("node", "cordon-gpu", "1")
+    waits = node.json("submit", "--gpus", "1", "--gpu-memory", "1G", BUSYBOX, "true")["task_id"]
     machine.driver = 999
     machine.write()
-    eventually(lambda: lends(node)["gpus"] == 0)
-    assert "the NVIDIA driver does not answer: Unknown Error" in refused(node, "--gpus", "1", "--gpu-memory", "1G")
+    dead = "the NVIDIA driver does not answer: Unknown Error"
+    eventually(lambda: set(seen(node).values()) == {dead})
+    assert dead in refused(node, "--gpus", "1", "--gpu-memory", "1G")
+    eventually(lambda: dead in node.json("show", waits)["waiting"]["reason"])
+    api = node.document()["api"]
+    eventually(lambda: dead in httpx.get(f"{api}/health", timeout=20).json()["checks"]["gpu"]["detail"])
+    assert 'hivemind_node_gpus_available{node="gpu-node"} 0.0' in httpx.get(f"{api}/metrics", timeout=20).text
+    assert dead in node.hivemind("doctor").stdout
+    node.hivemind("stop", waits)
     machine.driver = 0
     machine.write()
+    eventually(lambda: set(seen(node).values()) == {"cordoned"})
+    node.hivemind("node", "uncordon-gpu", "0")
+    node.hivemind("node", "uncordon-gpu", "1")
     eventually(lambda: lends(node)["gpus"] == 2)
 
 

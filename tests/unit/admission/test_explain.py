@@ -195,3 +195,38 @@ def test_who_has_the_reservation_is_first_and_those_who_came_before_it_since_one
     assert places_behind("head", {"urgent": 1, "head": 3, "late": 4}) == {"urgent": 2, "head": 1, "late": 4}
     assert places_behind("", {"first": 1, "second": 2}) == {"first": 1, "second": 2}
     assert places_behind("started", {"first": 1}) == {"first": 1}
+
+
+GPU_JOB = job(assignment=assignment(requests=request(gpus=1, gpu_memory=GIB)))
+DEAD = "the NVIDIA driver does not answer: Unknown Error"
+
+
+def gpus(amount: int, *devices: Gpu, **changes: Any) -> Node:
+    here = node(gpus=devices)
+    return here.model_copy(update={"allocatable": here.allocatable.model_copy(update={"gpus": amount}), **changes})
+
+
+def test_a_job_that_waits_for_devices_is_told_what_is_wrong_with_them() -> None:
+    dead = gpus(0, Gpu(uuid="a", name="x", memory=16 * GIB, trouble=DEAD), gpu_trouble=DEAD)
+    assert told(GPU_JOB, nodes=[dead]).reason == f"needs 1 GPU more than n1 has, even empty (n1: {DEAD})"
+    blind = gpus(0, gpu_trouble=DEAD)
+    assert told(GPU_JOB, nodes=[blind]).reason == f"needs 1 GPU more than n1 has, even empty (n1: {DEAD})"
+    ill = gpus(0, Gpu(uuid="a", name="x", memory=16 * GIB, index=3, trouble="it has fallen off the bus"))
+    assert told(GPU_JOB, nodes=[ill]).reason.endswith("even empty (GPU 3 of n1 is out: it has fallen off the bus)")
+    kept = gpus(0, Gpu(uuid="a", name="x", memory=16 * GIB, cordoned=True))
+    assert told(GPU_JOB, nodes=[kept]).reason.endswith("even empty (GPU 0 of n1 is cordoned)")
+    assert "GPU" not in told(LARGE, nodes=[dead], rows={"n1": {"x": row(cpu=1.5)}}).reason
+
+
+def test_a_job_that_waits_for_the_device_that_is_left_is_told_of_the_other() -> None:
+    well = Gpu(uuid="b", name="x", memory=16 * GIB, index=1)
+    here = gpus(1, Gpu(uuid="a", name="x", memory=16 * GIB, trouble="it has fallen off the bus"), well)
+    held = row(gpus=("b",)).model_copy(update={"deadline": 5_000})
+    reason = told(GPU_JOB, nodes=[here], rows={"n1": {"x": held}}).reason
+    assert "more than is free now (GPU 0 of n1 is out: it has fallen off the bus); it is next" in reason
+
+
+def test_a_dead_driver_is_named_once_however_many_devices_it_takes_along() -> None:
+    devices = [Gpu(uuid=each, name="x", memory=GIB, trouble=DEAD) for each in "abc"]
+    refusal = str(never_fits(request(gpus=1), [gpus(0, *devices, gpu_trouble=DEAD)]))
+    assert refusal.count(DEAD) == 1
