@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,9 @@ UNKNOWN = -1
 PARTS_OF_JOBS = (2, 3, 4)
 #: of any field: seconds of thirty million years, or bytes
 LARGEST = 1e15
+#: as the format has them; float() would take 1_000 as well, and the digits of any script
+NUMBER = re.compile(r"[-+.0-9eE]+|[-+]?(?:nan|inf|infinity)", re.ASCII | re.IGNORECASE)
+HEADER_NUMBER = re.compile(r"[0-9]{1,15}")
 
 
 class MalformedTrace(ValueError):
@@ -48,15 +52,16 @@ def read(
     jobs: list[tuple[int, TraceJob]] = []
     left_out: dict[str, list[int]] = {}
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
+        text = path.read_text(encoding="utf-8-sig", errors="replace")
     except OSError as error:
         raise MalformedTrace(f"{path}: {error.strerror}") from None
-    for number, line in enumerate(text.splitlines(), 1):
+    # Not splitlines: it also counts form feeds and the like, which no editor does.
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         if line.lstrip().startswith(";"):
             name, _, value = line.lstrip("; \t").partition(":")
-            if processors is None and name.strip() == "MaxProcs" and value.strip().isdigit():
+            if processors is None and name.strip() == "MaxProcs" and HEADER_NUMBER.fullmatch(value.strip()):
                 processors = int(value)
             continue
         found = parse(line, f"{path}: line {number}")
@@ -111,7 +116,7 @@ def parse(line: str, where: str) -> TraceJob | str:
 
 def _number(part: str, where: str) -> float:
     try:
-        value = float(part)
+        value = float(part if NUMBER.fullmatch(part) else "")
     except ValueError:
         raise MalformedTrace(f"{where}: {part[:40]!r} is not a number") from None
     if not math.isfinite(value):

@@ -45,12 +45,40 @@ def test_a_job_that_never_ran_is_left_out_and_one_beyond_its_limit_ends_there(tm
         (GOOD.replace("1 0 ", "1 -4 ", 1), "line 3, field 2: submitted at -4"),
         (GOOD.replace("4 600", "4.5 600"), "line 3: 4.5 is no number of processors"),
         (GOOD.replace("4 600", "4 1e300"), "line 3, field 9: '1e300' is too large to mean anything"),
+        (GOOD.replace("1 0 ", "1 1e306 ", 1), "line 3, field 2: '1e306' is too large to mean anything"),
+        (GOOD.replace("100 4 ", "1e306 4 ", 1), "line 3, field 4: '1e306' is too large to mean anything"),
+        (GOOD.replace("600", "6_0"), "line 3, field 9: '6_0' is not a number"),
+        (GOOD.replace("600", "٦٠"), "line 3, field 9: '٦٠' is not a number"),
     ],
 )
 def test_what_is_wrong_is_named_by_its_line(tmp_path: Path, line: str, complaint: str) -> None:
     with pytest.raises(MalformedTrace) as caught:
         read(trace(tmp_path, GOOD, line))
     assert complaint in str(caught.value)
+
+
+@pytest.mark.parametrize("odd", ["\f", "\x0b", "\x1c", "\x85", "\u2028", "\u2029", "\r"])
+def test_lines_are_counted_as_editors_count_them(tmp_path: Path, odd: str) -> None:
+    path = tmp_path / "some.swf"
+    path.write_bytes(f"; Note: one{odd if odd != chr(13) else ''}line\r\n{GOOD}{odd}\n{GOOD} oops\n".encode())
+    with pytest.raises(MalformedTrace, match=r"line 3 has 19 fields"):
+        read(path, 8)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_line(tmp_path: Path) -> None:
+    path = tmp_path / "some.swf"
+    path.write_bytes(b"\xef\xbb\xbf; MaxProcs: 8\n" + GOOD.encode())
+    assert read(path)[1] == 8
+    path.write_bytes(b"\xef\xbb\xbf" + GOOD.encode())
+    assert [job.number for job in read(path, 8)[0]] == [1]
+
+
+@pytest.mark.parametrize("value", ["²", "٨", "9" * 5000, "many", ""])
+def test_a_header_that_names_no_number_names_no_processors(tmp_path: Path, value: str) -> None:
+    path = tmp_path / "some.swf"
+    path.write_text(f"; MaxProcs: {value}\n{GOOD}\n")
+    with pytest.raises(MalformedTrace, match="say --procs"):
+        read(path)
 
 
 def test_a_trace_without_jobs_or_processors_is_refused(tmp_path: Path) -> None:
