@@ -14,7 +14,7 @@ from hivemind_worker.admission.policy import plan
 from hivemind_worker.admission.rules import Place, Rules
 from hivemind_worker.domain.line import REMEMBERED, Candidate, Claim, Promise, predict
 from hivemind_worker.domain.node import Node, NodeState, Reservation
-from hivemind_worker.domain.resources import MAX_CPU, MIB, TIB, Amount, Request
+from hivemind_worker.domain.resources import MAX_BYTES, MAX_CPU, MIB, TIB, Amount, Request
 
 #: every so many arrivals one is asked when it will start
 ETA_EVERY = 25
@@ -23,21 +23,21 @@ NOBODYS = (str(UNKNOWN), str(UNKNOWN))
 
 
 def machine(processors: int) -> Node:
-    """One node on which nothing but processors is scarce."""
-    cores = round(processors * 1000 * unit_of(processors))
+    """One node on which nothing but processors is scarce: as cores, or, where they are too many for that, as disk."""
+    cores, disk = (processors, TIB) if processors <= MAX_CPU else (max(MAX_CPU, processors / 100), processors * MIB)
     lent = Amount(
-        millicores=cores, spare=cores, memory=max(TIB, processors * 8 * MIB), disk=TIB, pids=4_000_000, slots=processors
-    )  # fmt: skip
+        millicores=round(cores * 1000),
+        spare=round(cores * 1000),
+        memory=max(TIB, processors * 8 * MIB),
+        disk=disk,
+        pids=max(4_000_000, processors),
+        slots=processors,
+    )
     return Node(node="machine", state=NodeState.UP, capacity=lent, reserve=Amount(), allocatable=lent)
 
 
-def unit_of(processors: int) -> float:
-    """What a processor of the trace counts as, in cores: of machines larger than any request may be, a hundredth."""
-    return 1.0 if processors <= MAX_CPU else 0.01
-
-
 #: the largest machine that can be replayed: a job may ask for all of it
-MOST_PROCESSORS = round(MAX_CPU / 0.01)
+MOST_PROCESSORS = MAX_BYTES // MIB
 
 
 def simulate(
@@ -48,10 +48,11 @@ def simulate(
     eta_every: int = ETA_EVERY,
 ) -> Figures:
     """Run a trace through. `eta_every`: 0 asks for no ETA."""
-    unit = unit_of(processors)
 
     def processors_alone(job: TraceJob) -> Request:
-        return Request(cpu=job.processors * unit, memory=8 * MIB, disk=MIB, pids=1)
+        if processors <= MAX_CPU:
+            return Request(cpu=job.processors, memory=8 * MIB, disk=MIB, pids=1)
+        return Request(cpu=0.01, memory=8 * MIB, disk=job.processors * MIB, pids=1)
 
     return Replay(jobs, machine(processors), rules, eta_every, processors_alone).run(processors)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bench.admission import TRACES, compare, main
+from bench.replay import simulate
 from bench.swf import at_load, read
 
 #: what an independent simulator found: utilisation, mean bounded slowdown, mean and longest wait, backfills
@@ -95,7 +97,7 @@ ODD = """; UnixStartTime: 0
 """
 
 
-@pytest.mark.parametrize("processors", [8, 100, 1024, 163_840])
+@pytest.mark.parametrize("processors", [8, 100, 4_096, 4_097, 163_840, 1_000_000])
 def test_a_log_as_archives_have_them_is_replayed_and_what_is_left_out_is_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], processors: int
 ) -> None:
@@ -112,5 +114,15 @@ def test_a_log_as_archives_have_them_is_replayed_and_what_is_left_out_is_said(
 def test_a_machine_larger_than_the_replay_counts_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "odd.swf"
     path.write_text(ODD.format(all=8, more=9))
-    assert main(["--trace", str(path), "--procs", "1000000"]) == 1
-    assert "the replay counts up to 409600" in capsys.readouterr().err
+    assert main(["--trace", str(path), "--procs", "1073741825"]) == 1
+    assert "the replay counts up to 1073741824" in capsys.readouterr().err
+
+
+def test_what_stands_for_processors_does_not_matter() -> None:
+    """A machine of more processors than any has cores, all of whose jobs are as much larger, does the same."""
+    jobs, processors = read(TRACES / "lublin-12-modal.swf")
+    few = at_load(jobs[:300], processors, 0.9)
+    many = [replace(job, processors=job.processors * 100) for job in few]
+    made, scaled = simulate(few, processors, eta_every=0), simulate(many, processors * 100, eta_every=0)
+    assert made == scaled
+    assert made.backfills
