@@ -36,8 +36,8 @@ def measure() -> dict[str, Any]:
 
 def _compare(seed: int, kind: Kind, load: float) -> dict[str, float]:
     jobs = at_load(workload(seed, kind, processors=PROCESSORS), PROCESSORS, load)
-    ours = replay.simulate(jobs, PROCESSORS, eta_every=0)
-    easy = classic.simulate(jobs, PROCESSORS, backfill=True)
+    ours = replay.simulate(jobs, PROCESSORS, eta=False)
+    easy = classic.simulate(jobs, PROCESSORS, backfill=True, eta=False)
     ratios = {name: getattr(ours, name) / getattr(easy, name) for name in RATIOS}
     points = 100 * (ours.utilisation - easy.utilisation)
     return {**ratios, "points": points, "broken": ours.broken_reservations}

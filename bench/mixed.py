@@ -51,7 +51,7 @@ def measure() -> dict[str, Any]:
     """Each policy at each load."""
     jobs = workload(1, Kind(), jobs=JOBS, processors=CORES)
     return {
-        f"{load} {name}": Replay(at_load(jobs, CORES, load), the_node(), rules, 0, request_of).run(CORES).as_dict()
+        f"{load} {name}": Replay(at_load(jobs, CORES, load), the_node(), rules, False, request_of).run(CORES).as_dict()
         for load in LOADS
         for name, rules in POLICIES.items()
     }

@@ -7,7 +7,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from bench.figures import Figures, Started, figures
+from bench.figures import Asked, Figures, Started, figures
 from bench.swf import UNKNOWN, TraceJob
 from hivemind_worker.admission.forecast import forecast
 from hivemind_worker.admission.policy import plan
@@ -16,8 +16,6 @@ from hivemind_worker.domain.line import REMEMBERED, Candidate, Claim, Promise, p
 from hivemind_worker.domain.node import Node, NodeState, Reservation
 from hivemind_worker.domain.resources import MAX_BYTES, MAX_CPU, MIB, TIB, Amount, Request
 
-#: every so many arrivals one is asked when it will start
-ETA_EVERY = 25
 #: user and application of a job of a trace that names neither
 NOBODYS = (str(UNKNOWN), str(UNKNOWN))
 
@@ -45,16 +43,16 @@ def simulate(
     processors: int,
     *,
     rules: Rules = Rules(),  # noqa: B008 - frozen
-    eta_every: int = ETA_EVERY,
+    eta: bool = True,
 ) -> Figures:
-    """Run a trace through. `eta_every`: 0 asks for no ETA."""
+    """Run a trace through. Without `eta` none is asked for, and it is faster."""
 
     def processors_alone(job: TraceJob) -> Request:
         if processors <= MAX_CPU:
             return Request(cpu=job.processors, memory=8 * MIB, disk=MIB, pids=1)
         return Request(cpu=0.01, memory=8 * MIB, disk=job.processors * MIB, pids=1)
 
-    return Replay(jobs, machine(processors), rules, eta_every, processors_alone).run(processors)
+    return Replay(jobs, machine(processors), rules, eta, processors_alone).run(processors)
 
 
 class Replay:
@@ -65,10 +63,10 @@ class Replay:
         jobs: Sequence[TraceJob],
         node: Node,
         rules: Rules,
-        eta_every: int,
+        eta: bool,
         request_of: Callable[[TraceJob], Request],
     ) -> None:
-        self._jobs, self._node, self._rules, self._eta_every = jobs, node, rules, eta_every
+        self._jobs, self._node, self._rules = jobs, node, rules
         self._request_of = request_of
         self._rows: dict[str, Reservation] = {}
         self._line: dict[str, Candidate] = {}
@@ -77,8 +75,7 @@ class Replay:
         self._runs: defaultdict[tuple[str, ...], deque[float]] = defaultdict(lambda: deque(maxlen=REMEMBERED))
         self._promise: Promise | None = None
         self._promised: dict[str, int] = {}
-        self._asked: dict[str, int] = {}
-        self._eta_errors: list[float] = []
+        self._asked = Asked(len(jobs) if eta else 0)
         self._backfills = self._broken = 0
 
     def run(self, processors: int) -> Figures:
@@ -98,8 +95,7 @@ class Replay:
             self._admit(now)
             self._ask(fresh, now)
         made = figures(self._started, processors, self._backfills, self._broken)
-        error = sum(self._eta_errors) / len(self._eta_errors) if self._eta_errors else None
-        return replace(made, eta_mean_abs_error=error)
+        return replace(made, eta_mean_abs_error=self._asked.error)
 
     def _arrive(self, place: int) -> None:
         job = self._jobs[place]
@@ -157,14 +153,13 @@ class Replay:
         self._started.append(Started(job, now))
         self._backfills += claim.why != "turn"
         self._broken += now > self._promised.get(claim.task_id, now)
-        if claim.task_id in self._asked:
-            self._eta_errors.append(abs(now - self._asked[claim.task_id]) / 1000)
+        self._asked.started(place, now)
 
     def _ask(self, fresh: Sequence[int], now: int) -> None:
         """Ask for some of the new ones when they will start; the answer is held against what comes."""
         for place in fresh:
             task_id = str(place)
-            if not self._eta_every or place % self._eta_every or task_id not in self._line:
+            if task_id not in self._line or not self._asked.is_due():
                 continue
             starts = forecast(
                 list(self._line.values()),
@@ -174,5 +169,4 @@ class Replay:
                 promise=self._promise,
                 wanted=[task_id],
             )
-            if task_id in starts:
-                self._asked[task_id] = starts[task_id]
+            self._asked.said(place, starts.get(task_id))

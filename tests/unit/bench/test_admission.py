@@ -10,7 +10,7 @@ import pytest
 
 from bench.admission import TRACES, compare, main
 from bench.replay import simulate
-from bench.swf import at_load, read
+from bench.swf import TraceJob, at_load, read
 
 #: what an independent simulator found: utilisation, mean bounded slowdown, mean and longest wait, backfills
 INDEPENDENT = {
@@ -47,6 +47,7 @@ def test_ours_beats_easy_and_breaks_no_reservation() -> None:
     assert made["ours"].mean_bounded_slowdown <= 0.5 * made["easy"].mean_bounded_slowdown
     assert made["ours"].max_wait <= 1.5 * made["easy"].max_wait
     assert made["ours"].eta_mean_abs_error is not None
+    assert made["ours"].eta_mean_abs_error < (made["easy"].eta_mean_abs_error or 0)
 
 
 def short_trace(tmp_path: Path) -> Path:
@@ -61,6 +62,7 @@ def test_json_has_the_promised_form(tmp_path: Path, capsys: pytest.CaptureFixtur
     found = json.loads(capsys.readouterr().out)
     assert set(found) == {"ours", "fcfs", "easy"}
     assert all(set(each) == FIELDS for each in found.values())
+    assert all(isinstance(value, int | float) for each in found.values() for value in each.values())
 
 
 def test_one_policy_alone_and_the_same_input_gives_the_same_output(
@@ -107,6 +109,7 @@ def test_a_log_as_archives_have_them_is_replayed_and_what_is_left_out_is_said(
     told = capsys.readouterr()
     found = json.loads(told.out)
     assert all(each["broken_reservations"] == 0 and each["makespan"] > 0 for each in found.values())
+    assert all(isinstance(value, int | float) for each in found.values() for value in each.values())
     assert f"1 left out that asked for more than {processors} processors; the first is line 8" in told.err
     assert "1 left out that never ran; the first is line 3" in told.err
 
@@ -123,6 +126,23 @@ def test_what_stands_for_processors_does_not_matter() -> None:
     jobs, processors = read(TRACES / "lublin-12-modal.swf")
     few = at_load(jobs[:300], processors, 0.9)
     many = [replace(job, processors=job.processors * 100) for job in few]
-    made, scaled = simulate(few, processors, eta_every=0), simulate(many, processors * 100, eta_every=0)
+    made, scaled = simulate(few, processors, eta=False), simulate(many, processors * 100, eta=False)
     assert made == scaled
     assert made.backfills
+
+
+def one_job(number: int, submit: int, run: int, limit: int, processors: int) -> TraceJob:
+    return TraceJob(number, 1000 * submit, 1000 * run, 1000 * limit, processors, "1", "1")
+
+
+def test_on_a_short_trace_everyone_who_waits_is_asked_when_it_will_start() -> None:
+    """The second is told 600 and starts at 100; the third fits beside both, starts at once and is not asked."""
+    jobs = [one_job(1, 0, 100, 600, 3), one_job(2, 1, 50, 60, 2), one_job(3, 2, 10, 20, 1)]
+    made = compare(jobs, 4, ["ours", "easy"])
+    assert [each.eta_mean_abs_error for each in made.values()] == [500.0, 500.0]
+    assert compare(jobs, 4, ["fcfs"])["fcfs"].eta_mean_abs_error == (500.0 + 500.0) / 2
+
+
+def test_where_nobody_waits_nothing_untrue_is_said_about_when() -> None:
+    made = compare([one_job(1, 0, 100, 600, 3), one_job(2, 1, 50, 60, 1)], 4, ["ours", "fcfs", "easy"])
+    assert [each.eta_mean_abs_error for each in made.values()] == [0.0, 0.0, 0.0]
