@@ -186,6 +186,8 @@ class Settings(BaseSettings):
     @classmethod
     def _weights_in_range(cls, value: Mapping[str, float]) -> Mapping[str, float]:
         for owner, weight in value.items():
+            if not owner or not owner.isprintable() or len(owner) > 128:
+                raise ValueError(f"an owner has 1 to {128} printable characters, not {owner!r}")
             if not 0.001 <= weight <= 1_000_000:
                 raise ValueError(f"the weight of {owner!r} must be between 0.001 and 1000000, not {weight:g}")
         return value

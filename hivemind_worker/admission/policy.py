@@ -42,7 +42,10 @@ def plan(
     `now` in epoch ms; `promise`: the head's reservation as the plan before left it. Without `reasons` the plan does not
     say why jobs were passed over, and is made faster.
     """
-    open_ = [place for place in places if place.node.state is NodeState.UP and not place.node.trouble]
+    open_ = sorted(
+        (place for place in places if place.node.state is NodeState.UP and not place.node.trouble),
+        key=lambda place: place.node.node,
+    )
     line = fair_order(waiting, open_, rules.weights, now - rules.turn * 1000) if rules.weights else waiting
     planning = _Planning(line, open_, worker, now, rules, promise, owners)
     planning.run()
@@ -86,6 +89,7 @@ class _Planning:
     def run(self) -> None:
         """Decide."""
         head = self._find_head()
+        self._let_down(head)
         if head is None:
             self.promise = None
             return
@@ -125,6 +129,12 @@ class _Planning:
         need = need_of(head.shape)
         return any(space.keep(need, known.at) for space in self._spaces_for(head) if space.name == known.node)
 
+    def _let_down(self, head: Candidate | None) -> None:
+        """Who waits with a promise and is not the head any more can start nowhere now: its promise is broken."""
+        known = self.promise
+        if known is not None and (head is None or head.task_id != known.task_id):
+            self.broken = next((known for each in self._line if each.task_id == known.task_id), None)
+
     # --- who --------------------------------------------------------------------------------------------
 
     def _find_head(self) -> Candidate | None:
@@ -160,13 +170,14 @@ class _Planning:
         return covered
 
     def _short(self, fitting: Iterable[Candidate], head: Candidate) -> list[Candidate]:
-        """The short ones of at least the head's priority, shortest first."""
+        """The short ones of at least the head's priority: the highest first, and of one the shortest."""
         chosen = [
             each
             for each in fitting
             if each.expected <= self._rules.short and each.created - each.rank >= head.created - head.rank
         ]
-        return sorted(chosen, key=lambda each: each.expected)
+        levels = _levels(chosen)
+        return sorted(chosen, key=lambda each: (-levels[each.task_id], each.expected))
 
     def _shorter(self, fitting: Iterable[Candidate], head: Candidate) -> list[Candidate]:
         """The short ones; only those that are shorter than the head where it could start as well."""
@@ -193,10 +204,11 @@ class _Planning:
         )
 
     def _by_merit(self, fitting: Sequence[Candidate], head: Candidate) -> list[Candidate]:
-        """Who came before the head, in order; then by time waited × √(size × expected run time)."""
+        """Who came before the head, in order; then by priority, and in one by waited × √(size × expected run time)."""
         before = [each for each in fitting if each.rank < head.rank]
         after = [each for each in fitting if each.rank >= head.rank]
-        return before + sorted(after, key=self._merit, reverse=True)
+        levels = _levels(after)
+        return before + sorted(after, key=lambda each: (levels[each.task_id], self._merit(each)), reverse=True)
 
     def _merit(self, candidate: Candidate) -> float:
         size = self._sizes.get(candidate.need)
@@ -215,7 +227,7 @@ class _Planning:
         found = [(at, space) for space in self._spaces_for(head) if (at := space.earliest(need)) is not None]
         at, space = min(found, key=lambda each: (each[0], known is None or each[1].name != known.node, each[1].name))
         if known is None or known.at < at:
-            self.broken = known
+            self.broken = known or self.broken
             known = Promise(head.task_id, space.name, self._promised_at(need, space, at))
         self.promise = Promise(head.task_id, space.name, known.at)
         for each in self._spaces:
@@ -232,7 +244,9 @@ class _Planning:
 
     def _start_all(self, chosen: Iterable[Candidate], why: str, head: Candidate) -> None:
         for candidate in chosen:
-            if candidate.task_id != head.task_id and candidate.task_id not in self._started:
+            if candidate.task_id in self._started or candidate.task_id == head.task_id:
+                continue
+            if candidate.owner != head.owner or not self._owners.with_one_more(head.owner).full(head.owner):
                 self._start(candidate, why)
 
     def _start(self, candidate: Candidate, why: str) -> None:
@@ -302,6 +316,14 @@ class _Planning:
         if self.promise is not None and candidate.task_id == self.promise.task_id:
             return Passed("head", self.promise.node, full[alike].lacking)
         return full[alike]
+
+
+def _levels(candidates: Sequence[Candidate]) -> dict[str, float]:
+    """Their priorities, as their head starts: ms. Who has waited as long as a higher one's is worth counts as that."""
+    levels, highest = dict[str, float](), 0.0
+    for each in sorted(candidates, key=lambda each: each.rank, reverse=True):
+        highest = levels[each.task_id] = max(highest, each.created - each.rank)
+    return levels
 
 
 def _least(missing: Iterable[tuple[dict[str, int], str]]) -> tuple[dict[str, int], str]:

@@ -29,11 +29,11 @@ def fair_order(
 
     `overdue`: who came before it (epoch ms) and has nothing yet has waited too long.
     """
-    whole = _whole(places)
+    whole, largest = _whole(places), _largest(places)
     held: defaultdict[str, list[float]] = defaultdict(lambda: [0.0] * 4)
     for place in places:
         for row in place.rows.values():
-            devices = len(row.gpus) * (_part(row.gpu_memory, place) if row.gpu_memory else 1.0)
+            devices = len(row.gpus) * _part(row.gpu_memory, largest)
             _add(held[row.owner], (row.millicores, row.memory, row.disk, devices), whole)
     queues: defaultdict[str, deque[Candidate]] = defaultdict(deque)
     for candidate in line:
@@ -42,7 +42,7 @@ def fair_order(
     def turn(owner: str) -> tuple[float, float, str, str]:
         first = queues[owner][0]
         after = list(held[owner])
-        _add(after, _parts(first, places), whole)
+        _add(after, _parts(first, largest), whole)
         return (max(after) / weights.get(owner, 1.0), first.rank, first.task_id, owner)
 
     order: list[Candidate] = []
@@ -50,7 +50,7 @@ def fair_order(
     def take(owner: str) -> None:
         candidate = queues[owner].popleft()
         order.append(candidate)
-        _add(held[owner], _parts(candidate, places), whole)
+        _add(held[owner], _parts(candidate, largest), whole)
 
     forgotten = [owner for owner in queues if not any(held[owner]) and queues[owner][0].created <= overdue]
     for owner in sorted(forgotten, key=lambda owner: (queues[owner][0].rank, queues[owner][0].task_id)):
@@ -65,10 +65,10 @@ def fair_order(
     return order
 
 
-def _parts(candidate: Candidate, places: Sequence[Place]) -> Parts:
+def _parts(candidate: Candidate, largest: int) -> Parts:
     request = need_of(candidate.shape).request
-    part = _part(request.gpu_memory, places[0]) if request.gpu_memory and places else 1.0
-    return (request.millicores, request.memory, request.disk, request.gpus * part)
+    devices = request.gpus * _part(request.gpu_memory, largest)
+    return (request.millicores, request.memory, request.disk, devices)
 
 
 def _whole(places: Sequence[Place]) -> Parts:
@@ -81,10 +81,14 @@ def _whole(places: Sequence[Place]) -> Parts:
     )
 
 
-def _part(gpu_memory: int, place: Place) -> float:
-    """A share of memory as a part of a device."""
-    largest = max((gpu.lendable for gpu in place.node.gpus), default=0)
-    return min(1.0, gpu_memory / largest) if largest else 1.0
+def _largest(places: Sequence[Place]) -> int:
+    """The memory of the site's largest device."""
+    return max((gpu.lendable for place in places for gpu in place.node.gpus), default=0)
+
+
+def _part(gpu_memory: int, largest: int) -> float:
+    """A share of memory as a part of a device, the same on each; without a share it is the whole of one."""
+    return min(1.0, gpu_memory / largest) if gpu_memory and largest else 1.0
 
 
 def _add(held: list[float], parts: Parts, whole: Parts) -> None:

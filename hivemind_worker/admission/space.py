@@ -188,6 +188,8 @@ class Space:
             return True
         if not _covers(self._spare, need):
             return False
+        if self._head.reclaimable and self._spare[5] < need.vector[5]:
+            return False
         if not (self._head.request.gpus and need.request.gpus):
             return True
         after = self._spare_devices.take(self.place(need), need.request.gpu_memory)

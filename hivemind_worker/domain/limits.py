@@ -50,12 +50,14 @@ class OwnersRunning:
 
 
 def parse_weights(text: str) -> dict[str, float]:
-    """'alice=3, bob=1' → owners' shares. Raises ValueError."""
+    """'alice=3, bob=1' → owners' shares, each owner once. Raises ValueError."""
     found: dict[str, float] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
-        owner, equals, weight = part.rpartition("=")
+        owner, equals, weight = (word.strip() for word in part.rpartition("="))
+        if owner in found:
+            raise ValueError(f"{owner!r} has two weights")
         try:
-            found[owner.strip()] = float(weight)
+            found[owner] = float(weight)
         except ValueError:
             equals = ""
         if not equals:

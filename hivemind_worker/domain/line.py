@@ -45,8 +45,9 @@ class Candidate:
 
     @property
     def expected(self) -> float:
-        """Seconds it will probably run."""
-        return self.timeout_seconds if self.predicted is None else min(self.predicted, self.timeout_seconds)
+        """Seconds it will probably run, as declared where the prediction is no time."""
+        predicted, declared = self.predicted, self.timeout_seconds
+        return predicted if predicted is not None and 0 <= predicted < declared else declared
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,6 +95,13 @@ def test_a_bad_value_is_named_as_its_user_named_it(name: str, value: str) -> Non
         ({"NODE_ID": "a b"}, "NODE_ID: must be 1 to 64 of the characters"),
         ({"HIVEMIND_DEFAULT_IMAGE": "Not An Image"}, "HIVEMIND_DEFAULT_IMAGE: is not an image reference"),
         ({"HIVEMIND_DEFAULT_NETWORK": "host"}, "HIVEMIND_DEFAULT_NETWORK: must be 'none' or 'internet'"),
+        ({"HIVEMIND_WEIGHTS": "=3"}, "HIVEMIND_WEIGHTS: an owner has 1 to 128 printable characters, not ''"),
+        (
+            {"HIVEMIND_WEIGHTS": "a\x07b=3"},
+            "HIVEMIND_WEIGHTS: an owner has 1 to 128 printable characters, not 'a\\x07b'",
+        ),
+        ({"HIVEMIND_WEIGHTS": "a=1,a=2"}, "HIVEMIND_WEIGHTS: 'a' has two weights"),
+        ({"HIVEMIND_WEIGHTS": "a=nan"}, "HIVEMIND_WEIGHTS"),
         ({"HIVEMIND_NAMESPACE": "a b"}, "HIVEMIND_NAMESPACE: String should match pattern"),
         ({"HIVEMIND_JOB_UID": "0"}, "HIVEMIND_JOB_UID: must be greater than or equal to 1"),
         ({"HIVEMIND_CONFIG": "/nowhere.toml"}, "HIVEMIND_CONFIG: there is no file /nowhere.toml"),

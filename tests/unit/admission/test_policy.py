@@ -252,3 +252,84 @@ def test_a_job_that_its_home_could_never_hold_says_so_and_others_of_its_size_sta
     made = planned(line, Place(node("n1"), {}), Place(node("n2", millicores=2000), {}))
     assert [claim.task_id for claim in made.claims] == ["any"]
     assert (made.passed["bundle"].kind, made.passed["bundle"].node) == ("nowhere", "n2")
+
+
+def test_the_plan_does_not_depend_on_the_order_of_the_nodes_nor_a_share_of_a_device_on_which_node_has_it() -> None:
+    gpus = (Gpu(uuid="g", name="x", memory=16 * GIB),)
+    places = [Place(node("a", millicores=4000), {}), Place(node("b", gpus=gpus), {})]
+    line = [
+        candidate(f"g{at}", rank=at, owner="gina", cpu=0.1, gpus=1, gpu_memory=GIB, timeout=HOUR) for at in range(9)
+    ] + [candidate(f"c{at}", rank=9 + at, owner="carl", cpu=2.0, timeout=HOUR) for at in range(4)]
+    for rules in (Rules(), Rules(weights={"gina": 1.0})):
+        made = planned(line, *places, rules=rules)
+        assert made == planned(line, *reversed(places), rules=rules)
+    order = [claim.task_id for claim in made.claims]
+    assert order.index("c0") > order.index("g2"), "three of sixteen parts are less than a quarter of the cores"
+
+
+def test_a_reclaimable_head_keeps_the_idle_cores_that_it_was_promised() -> None:
+    rows = {"x": until(100, cpu=4.0)}
+    place = Place(node(millicores=8000, spare=8000), rows)
+    head = candidate("head", rank=0, cpu=6.0, timeout=60.0, reclaimable=True)
+    takes = candidate("takes its cores", rank=1, cpu=4.0, timeout=HOUR)
+    made = planned([head, takes], place)
+    assert made.claims == ()
+    assert made.promise == Promise("head", "n1", 100_000)
+    beside, before = candidate("beside", rank=2, cpu=2.0, timeout=HOUR), candidate("before", rank=3, timeout=90.0)
+    made = planned([head, takes, beside, before], place)
+    assert {claim.task_id for claim in made.claims} == {"beside", "before"}
+
+
+def test_who_fills_beside_the_head_goes_by_priority_first_and_by_merit_in_one() -> None:
+    """Of a size, a long job that came late has more merit than a short one that came early."""
+    place, minute = Place(node(), {"x": until(20_000, cpu=3.0)}), 60_000
+    now = 100 * minute
+
+    def came(task_id: str, minutes_ago: int, priority: int, **given: Any) -> Candidate:
+        created = now - minutes_ago * minute
+        return candidate(task_id, rank=created - priority * 10 * minute, created=created, **given)
+
+    head = came("head", 5, 9, cpu=4.0)
+    urgent, bulk = came("urgent", 3, 9, timeout=300.0), came("bulk", 1, 0, timeout=3900.0)
+    aged = came("aged", 95, 0, timeout=4000.0)
+
+    def first(*others: Candidate, **given: Any) -> str:
+        line = sorted([head, *others], key=lambda each: each.rank)
+        return planned(line, place, now=now, **given).claims[0].task_id
+
+    assert first(urgent, bulk) == "urgent"
+    assert first(came("later", 3, 0, timeout=300.0), bulk) == "bulk", "of one priority, merit decides"
+    assert first(urgent, aged) == "aged", "it came ninety minutes before"
+    short = came("short", 1, 9, timeout=60.0, predicted=100.0), came("shorter", 1, 9, timeout=50.0)
+    assert first(urgent, *short) == "shorter"
+
+
+def test_of_an_owners_places_one_is_kept_for_its_head() -> None:
+    rows = {"x": until(60, cpu=3.0, owner="bob")}
+    place = Place(node(), rows)
+    line = [
+        candidate("large", rank=0, cpu=3.0, owner="ann"),
+        candidate("small", rank=1, cpu=1.0, owner="ann", timeout=HOUR),
+    ]
+    made = planned(line, place, owners=OwnersRunning.of(1, rows.values()))
+    assert made.claims == ()
+    assert made.promise == Promise("large", "n1", 60_000)
+    made = planned(line, place, owners=OwnersRunning.of(2, rows.values()))
+    assert [claim.task_id for claim in made.claims] == ["small"]
+
+
+def test_a_promise_whose_owner_has_no_place_left_or_whose_node_is_gone_is_called_broken() -> None:
+    promise, line = Promise("large", "n1", 60_000), [candidate("large", cpu=3.0, owner="ann")]
+    rows = {"x": until(60, cpu=3.0, owner="ann")}
+    made = planned(line, Place(node(), rows), promise=promise, owners=OwnersRunning.of(1, rows.values()))
+    assert (made.promise, made.broken) == (None, promise)
+    made = planned(line, Place(node(state=NodeState.DOWN), {}), promise=promise)
+    assert (made.promise, made.broken) == (None, promise)
+    made = planned([candidate("other", cpu=9.0)], Place(node(), {}), promise=promise)
+    assert (made.promise, made.broken) == (None, None), "the job has left the line"
+
+
+def test_a_prediction_that_is_no_time_counts_for_nothing() -> None:
+    for nonsense in (float("nan"), float("inf"), -1.0):
+        made = planned([candidate("a", timeout=60.0, predicted=nonsense)], Place(node(), {}))
+        assert [claim.row.expected for claim in made.claims] == [60_000]

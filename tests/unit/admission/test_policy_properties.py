@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 
 from hivemind_worker.admission.devices import Devices
 from hivemind_worker.admission.policy import plan
-from hivemind_worker.admission.rules import Place, Rules
+from hivemind_worker.admission.rules import Place, Plan, Rules
+from hivemind_worker.domain.limits import OwnersRunning
 from hivemind_worker.domain.line import Candidate, Promise
 from hivemind_worker.domain.node import Gpu, Node, Reservation, total
 from hivemind_worker.domain.resources import GIB, MIB
@@ -27,6 +29,8 @@ class Site:
     nodes: list[Node]
     jobs: list[tuple[Candidate, int]]
     rules: Rules
+    #: jobs of one owner that may run at once
+    most: int | None = None
     rows: dict[str, dict[str, Reservation]] = field(default_factory=dict)
     started: dict[str, int] = field(default_factory=dict)
     promised: dict[str, int] = field(default_factory=dict)
@@ -52,8 +56,8 @@ class Site:
                 line[job.task_id] = job
             waiting = sorted(line.values(), key=lambda job: (job.rank, job.task_id))
             places = [Place(each, dict(self.rows[each.node])) for each in self.nodes]
-            made = plan(waiting, places, worker="w", now=now, rules=self.rules, promise=promise)
-            assert made == plan(waiting, places, worker="w", now=now, rules=self.rules, promise=promise)
+            made = self.plan(waiting, places, now, promise)
+            assert made == self.plan(waiting, places[::-1], now, promise)
             assert set(made.passed) == set(line) - {claim.task_id for claim in made.claims}
             promise = made.promise
             if made.broken:
@@ -69,11 +73,18 @@ class Site:
             self.promise, self.now = promise, now
             self.check()
 
+    def plan(self, waiting: list[Candidate], places: list[Place], now: int, promise: Promise | None) -> Plan:
+        owners = OwnersRunning.of(self.most, (row for rows in self.rows.values() for row in rows.values()))
+        return plan(waiting, places, worker="w", now=now, rules=self.rules, promise=promise, owners=owners)
+
     def check(self) -> None:
-        """Nothing is held twice."""
+        """Nothing is held twice, and no owner runs more than it may."""
+        running = Counter(row.owner for rows in self.rows.values() for row in rows.values())
+        assert self.most is None or max(running.values(), default=0) <= self.most
         for each in self.nodes:
             held = list(self.rows[each.node].values())
-            assert each.allocatable.covers(total(held))
+            # Idle cores are lent, and whoever starts on its own takes them back.
+            assert each.allocatable.covers(total(held).model_copy(update={"spare": 0}))
             devices = Devices.of(each.gpus, held, each.allocatable.gpus)
             assert all(room.free >= 0 for room in devices.rooms)
             whole = [uuid for row in held if not row.gpu_memory for uuid in row.gpus]
@@ -99,6 +110,7 @@ def _job(number: int, wanted: dict[str, Any], shape: dict[str, Any], home: str =
 shapes = st.one_of(
     st.fixed_dictionaries({"cpu": st.sampled_from([0.5, 1.0, 2.0, 3.0, 4.0]), "memory": st.sampled_from([64 * MIB])}),
     st.fixed_dictionaries({"cpu": st.just(1.0), "memory": st.integers(6 * MIB, 1024 * MIB)}),
+    st.fixed_dictionaries({"cpu": st.sampled_from([1.0, 4.0]), "reclaimable": st.just(True)}),
     st.fixed_dictionaries({"cpu": st.just(0.5), "gpus": st.integers(1, 2)}),
     st.fixed_dictionaries(
         {"cpu": st.just(0.5), "gpus": st.integers(1, 2), "gpu_memory": st.sampled_from([2 * GIB, 6 * GIB])}
@@ -117,13 +129,13 @@ wishes = st.fixed_dictionaries(
 workloads = st.lists(st.tuples(wishes, shapes), min_size=1, max_size=25)
 
 
-@given(workloads, st.booleans(), st.booleans())
+@given(workloads, st.booleans(), st.booleans(), st.sampled_from([None, 1, 2]))
 def test_reservations_stand_nothing_is_held_twice_and_everybody_starts(
-    wanted: list[tuple[dict[str, Any], dict[str, Any]]], two_nodes: bool, weighted: bool
+    wanted: list[tuple[dict[str, Any], dict[str, Any]]], two_nodes: bool, weighted: bool, most: int | None
 ) -> None:
     nodes = [node("n1", gpus=GPUS)] + ([node("n2", millicores=2000)] if two_nodes else [])
     rules = Rules(weights={"ann": 1.0, "bob": 3.0} if weighted else {})
-    site = Site(nodes, [_job(number, *each) for number, each in enumerate(wanted)], rules)
+    site = Site(nodes, [_job(number, *each) for number, each in enumerate(wanted)], rules, most)
     site.run()
     assert set(site.started) == {job.task_id for job, _ in site.jobs}
     assert site.broken == []
