@@ -41,7 +41,7 @@ def check_all(state: Path | None) -> Iterator[Finding]:
     running = running if nodefile.runs(running) else None
     yield check_node(settings, running)
     yield from check_engine(settings)
-    yield check_gpus()
+    yield check_gpus(settings)
     yield check_redis(settings, running is not None)
     yield from check_ports(settings, running)
     yield check_disk(settings)

@@ -27,6 +27,7 @@ from hivemind_worker.delivery.artifacts import ArtifactLimits
 from hivemind_worker.delivery.report import Collector
 from hivemind_worker.domain.errors import HiveMindError, StoreUnavailable
 from hivemind_worker.domain.node import Node
+from hivemind_worker.execution.device_refusals import DeviceRefusals
 from hivemind_worker.execution.engine import Engine
 from hivemind_worker.execution.handle import Handle
 from hivemind_worker.execution.janitor import Janitor
@@ -62,6 +63,7 @@ class Agent:
     partition: Partition | None
     rounds: Rounds
     gpus: GpuMonitor
+    refusals: DeviceRefusals
     scores: Scores
     lock: IO[bytes]
 
@@ -122,13 +124,23 @@ def build_agent(
     stores = open_stores(settings)
     node = settings.node_id
     engine = Engine(settings)
-    gpus = GpuMonitor()
+    gpus, refusals = GpuMonitor(), DeviceRefusals(engine, settings.state)
+    refusals.begin()
     scores = Scores(settings.state, gpus)
     if settings.docker_enabled:
         gpus.start()
-    runner = Runner(engine, settings, stores.logs, stores.bundles, site_id=stores.ledger.site_id, node=node, gpus=gpus)
+    runner = Runner(
+        engine,
+        settings,
+        stores.logs,
+        stores.bundles,
+        site_id=stores.ledger.site_id,
+        node=node,
+        gpus=gpus,
+        no_devices=refusals.note,
+    )
     running: Running[Handle] = Running()
-    describe = describer(settings, engine, gpus, scores)
+    describe = describer(settings, engine, gpus, refusals, scores)
     hinter, boot = Hinter(send, settings.beat), uuid4().hex
     partition = watch_partition(settings, running)
     controller = Controller(
@@ -181,6 +193,7 @@ def build_agent(
         partition=partition,
         rounds=housekeeping(stores, janitor, running, node=node, settings=settings),
         gpus=gpus,
+        refusals=refusals,
         scores=scores,
         lock=lock,
     )
@@ -194,9 +207,11 @@ def watch_partition(settings: Settings, running: Running[Handle]) -> Partition |
     return Partition(running, after=after, answers=prober(settings.redis))
 
 
-def describer(settings: Settings, engine: Engine, gpus: GpuMonitor, scores: Scores) -> Callable[[], Node]:
+def describer(
+    settings: Settings, engine: Engine, gpus: GpuMonitor, refusals: DeviceRefusals, scores: Scores
+) -> Callable[[], Node]:
     """A function that looks at this node."""
-    snapshot = Snapshot(settings, gpus, scores)
+    snapshot = Snapshot(settings, gpus, scores, refusals.trouble)
 
     def trouble() -> str:
         return no_room(settings.state) if engine.healthy(fresh=True) else "the container engine does not answer"

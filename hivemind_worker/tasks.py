@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -9,7 +10,7 @@ import structlog
 from celery.exceptions import Ignore, Reject
 
 from hivemind_worker.admission.intake import plain_fields
-from hivemind_worker.agent import Agent
+from hivemind_worker.agent import LEASE_BEATS, Agent
 from hivemind_worker.celery import app
 from hivemind_worker.delivery.report import Source, without_artifact
 from hivemind_worker.domain.errors import (
@@ -25,6 +26,7 @@ from hivemind_worker.domain.job import Job, State
 from hivemind_worker.domain.outcome import Cause, Outcome
 from hivemind_worker.domain.poison import poison_outcome
 from hivemind_worker.domain.retry import next_step
+from hivemind_worker.execution.device_refusals import DevicesRefused
 from hivemind_worker.execution.handle import Detached, Handle
 from hivemind_worker.execution.runner import Ended, Prepared
 from hivemind_worker.fenced import settle
@@ -38,6 +40,8 @@ T = TypeVar("T")
 
 #: seconds after its claim in which an attempt starts without another look: nobody takes over sooner (`ADOPT_AFTER`)
 FRESH = 5.0
+#: seconds between looks at what the node says of itself
+LOOK = 0.1
 WORDS_OF_GIVING_UP = "it took its workers down and is given up: what it wrote since is missing here"
 
 
@@ -221,6 +225,8 @@ def _execute(agent: Agent, job: Job, handle: Handle) -> tuple[Prepared | None, E
         return prepared, agent.runner.run(prepared, handle, started, confirm)
     except JobRefused as refusal:
         ended = Ended(cause=refusal.cause, evidence=str(refusal))
+        if isinstance(refusal, DevicesRefused):
+            _until_known(agent, handle)
     except (Detached, StaleAttempt):
         raise
     except EngineUnavailable as error:
@@ -230,6 +236,20 @@ def _execute(agent: Agent, job: Job, handle: Handle) -> tuple[Prepared | None, E
         ended = Ended(cause=Cause.INTERNAL, evidence=f"{type(error).__name__}: {error}")
     agent.runner.put_down(prepared, handle)
     return prepared, ended
+
+
+def _until_known(agent: Agent, handle: Handle) -> None:
+    """Stay until the node has said that it lends no devices: the job would be placed on them again at once.
+
+    Raises Detached. A few beats at most: whoever says it may be leaving.
+    """
+    latest = time.monotonic() + LEASE_BEATS * agent.settings.beat
+    while agent.refusals.trouble() and time.monotonic() < latest:
+        nodes = persist(handle, agent.stores.ledger.nodes)
+        if any(node.gpu_trouble for node in nodes if node.node == agent.node):
+            return
+        if handle.wait_detached(LOOK):
+            raise Detached
 
 
 def outcome_of(ended: Ended) -> Outcome:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import psutil
 import structlog
 
@@ -24,10 +26,18 @@ class Snapshot:
     memory and processes are looked up every time, because an operator may change a container's limits while it runs.
     """
 
-    def __init__(self, settings: Settings, gpus: GpuMonitor, scores: Scores | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        gpus: GpuMonitor,
+        scores: Scores | None = None,
+        refused: Callable[[], str] = lambda: "",
+    ) -> None:
+        """`refused` says why devices that are well cannot be given to containers; '': they can."""
         self._settings = settings
         self._gpus = gpus
         self._scores = scores
+        self._refused = refused
         self._elastic = Elastic()
         self._disk = psutil.disk_usage(str(settings.state))
         for warning in self._capacity(len(gpus.reading().gpus)).warnings:
@@ -36,6 +46,8 @@ class Snapshot:
     def take(self, trouble: str = "") -> Node:
         """The node as it is now; `trouble`: why it admits nothing."""
         reading, usage = self._gpus.reading(), read_usage(self._settings)
+        if reading.gpus and not reading.trouble and (refused := self._refused()):
+            reading = reading.all_in(refused)
         self._elastic = self._elastic.after(
             use=usage.cpu_percent,
             pressure=usage.cpu_pressure,

@@ -14,6 +14,7 @@ from hivemind_worker.domain.errors import BundleLost, BundleRefused, EngineUnava
 from hivemind_worker.domain.job import Job, State
 from hivemind_worker.execution.bundle import BundleLimits, check_disk, extract_bundle
 from hivemind_worker.execution.conclude import Watched, conclude
+from hivemind_worker.execution.device_refusals import DevicesRefused, gives_none
 from hivemind_worker.execution.disk import DiskWatch
 from hivemind_worker.execution.engine import Engine
 from hivemind_worker.execution.entrypoint import choose_entrypoint
@@ -57,7 +58,9 @@ class Runner:
         site_id: Callable[[], str],
         node: str,
         gpus: GpuSight | None = None,
+        no_devices: Callable[[str], None] = lambda _: None,
     ) -> None:
+        """`no_devices` is told what an engine says that has no way to give devices to containers."""
         self._engine = engine
         self._settings = settings
         self._logs = logs
@@ -67,6 +70,7 @@ class Runner:
         self._site: str | None = None
         self._node = node
         self._gpus = gpus or NoGpus()
+        self._no_devices = no_devices
         self._base = settings.state / "workspaces"
         root = os.geteuid() == 0
         self._uid = settings.job_uid if root else os.geteuid()
@@ -172,11 +176,12 @@ class Runner:
 
         `confirm` is called right before the start: it raises where the attempt may not start any more, and
         StoreUnavailable to be asked again. Raises Detached (the container goes on, if it was started), JobRefused when
-        it cannot be started or was stopped before it was, and what `confirm` raises.
+        it cannot be started (DevicesRefused: the engine has no way to give it its devices) or was stopped before it
+        was, and what `confirm` raises.
         """
         job, found_again = prepared.job, prepared.body is None
         last = patiently(handle, lambda: self._logs.last(job.task_id), started=found_again)
-        launched = launch(self._engine, self._settings, prepared, handle, lambda: patiently(handle, confirm))
+        launched = self._launch(prepared, handle, confirm)
         with ExitStack() as held:
             if launched.output is not None:
                 held.callback(launched.output.close)
@@ -206,6 +211,15 @@ class Runner:
             except BaseException:
                 pump.abandon()
                 raise
+
+    def _launch(self, prepared: Prepared, handle: Handle, confirm: Callable[[], None]) -> Launched:
+        try:
+            return launch(self._engine, self._settings, prepared, handle, lambda: patiently(handle, confirm))
+        except EngineRefused as refused:
+            if not (prepared.gpus and gives_none(refused.words)):
+                raise
+            self._no_devices(refused.words)
+            raise DevicesRefused(refused.status, refused.words) from None
 
     def _meter(self, launched: Launched, job: Job) -> Meter:
         def ask_pid() -> int:
