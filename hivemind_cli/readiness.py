@@ -30,6 +30,17 @@ def check(probe: dict[str, Any], started: float) -> None:
         raise ValueError(f"there is no probe {kind!r}")
 
 
+def remarks(probe: dict[str, Any]) -> list[str]:
+    """What is odd about the node whose worker this probe is of, as the node itself says. [] where nobody answers."""
+    try:
+        document = http_json(tuple(probe["at"]), "/api/nodes")
+        own = [node for node in document["nodes"] if node["node"] == probe["node"]]
+        found = [line for node in own for line in (*node["warnings"], node["gpu_trouble"]) if line]
+    except (NotReady, KeyError, TypeError):
+        return []
+    return ["".join(sign if sign.isprintable() else "?" for sign in line) for line in found]
+
+
 def worker_announced(document: Any, probe: dict[str, Any], started: float) -> None:
     """The node's row must name the worker, and be newer than its process: an old lease outlives a killed one."""
     nodes = document.get("nodes", []) if isinstance(document, dict) else []

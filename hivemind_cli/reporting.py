@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -26,14 +27,14 @@ class Reporter:
         with suppress(OSError):  # the terminal may be gone
             print(f"hivemind: {message}", file=sys.stderr, flush=True)
 
-    def up(self, document: dict[str, Any], seconds: float) -> None:
-        """The node is ready."""
-        shown = public(document)
+    def up(self, document: dict[str, Any], seconds: float, remarks: Sequence[str] = ()) -> None:
+        """The node is ready; `remarks`: what it says is odd about itself."""
+        shown, warnings = public(document), [*self._plan.warnings, *remarks]
         if not self.at_terminal:
-            self._send({"up": shown, "seconds": seconds, "warnings": self._plan.warnings})
+            self._send({"up": shown, "seconds": seconds, "warnings": warnings})
             return
         with suppress(OSError):
-            for line in self._plan.warnings:
+            for line in warnings:
                 print(f"hivemind: warning: {line}", file=sys.stderr)
             print(json.dumps(shown) if self._json else "\n".join(announcement(shown, seconds)), flush=True)
             print("Ctrl-C stops the node; running jobs go on.", file=sys.stderr, flush=True)

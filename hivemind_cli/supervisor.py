@@ -124,7 +124,8 @@ class Supervisor:
         if not slow:
             self._up = True
             self._say(f"up after {seconds:.1f} s", aloud=False)
-            self._report.up(self._record(), seconds)
+            workers = [unit.service.probe for unit in self._units if unit.service.probe["kind"] == "worker"]
+            self._report.up(self._record(), seconds, [line for probe in workers for line in readiness.remarks(probe)])
         elif seconds > READY_WITHIN:
             words, log = slow[0].tail(), slow[0].log.path
             raise StartRefused(slow[0].name, f"was not ready within {READY_WITHIN:.0f} s", words, log)

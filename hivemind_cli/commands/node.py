@@ -67,7 +67,16 @@ def set_(session: Session, node: str, **caps: Any) -> None:
     amounts = f"{lends['cpu']:g} cores, {size(lends['memory'])} memory, {lends['gpus']} GPUs, {lends['slots']} jobs"
     note(f"{changed['node']} lends {amounts}")
     for warning in changed["warnings"]:
-        note(f"warning: {warning}; what it has is what it lends")
+        if warning.startswith(tuple(f"{_words(name, value)} " for name, value in chosen.items())):
+            note(f"warning: {warning}; it changes nothing")
+
+
+def _words(name: str, value: float) -> str:
+    """How the node's warnings call a cap that is given here. They name others' too, which are no news."""
+    from hivemind_worker.domain.node import cap_words
+
+    field, unit = {"max_cpu": ("millicores", 1000), "max_tasks": ("slots", 1)}.get(name, (name.removeprefix("max_"), 1))
+    return cap_words(field, round(value * unit))
 
 
 @command(name="cordon-gpu")

@@ -76,13 +76,24 @@ class NodeCaps(BaseModel):
             caps["spare"] = self.millicores
         return amount.within(amount.model_copy(update=caps))
 
-    def warnings(self, capacity: Amount) -> tuple[str, ...]:
-        """One line for each cap that is above what there is."""
-        return tuple(
-            f"the cap of {describe(name, cap)} is more than the node has: {describe(name, getattr(capacity, name))}"
-            for name, cap in self.model_dump().items()
-            if cap is not None and cap > getattr(capacity, name)
-        )
+    def warnings(self, capacity: Amount, lends: Amount) -> tuple[str, ...]:
+        """One line for each cap that changes nothing: above what the node `lends` without it."""
+        lines = []
+        for name, cap in self.model_dump().items():
+            has, lent = getattr(capacity, name), getattr(lends, name)
+            if cap is None or cap <= lent:
+                continue
+            if cap > has:
+                than = f"the node has: {describe(name, has)}"
+            else:
+                than = f"the node lends by its settings, beside what it keeps: {describe(name, lent)}"
+            lines.append(f"{cap_words(name, cap)} is more than {than}")
+        return tuple(lines)
+
+
+def cap_words(name: str, cap: int) -> str:
+    """How a cap is called, by its name in NodeCaps: 'the cap of 2 cores'."""
+    return f"the cap of {describe(name, cap)}"
 
 
 class NodeUsage(BaseModel):
@@ -111,6 +122,8 @@ class Node(BaseModel):
     gpus: tuple[Gpu, ...] = ()
     #: why devices that are there cannot be lent: a driver that does not answer; '' when all is well
     gpu_trouble: str = ""
+    #: what it would lend without an operator's caps; None: the same
+    lends: Amount | None = None
     #: what an operator set while it ran; `allocatable` is within it
     caps: NodeCaps = Field(default_factory=NodeCaps)
     #: how much of every core is lent: 1 is all of it, more lends what is idle
@@ -256,7 +269,7 @@ def node_view(node: Node, held: Mapping[str, Reservation], waiting: int) -> dict
         "trouble": node.trouble,
         "gpu_trouble": node.gpu_trouble,
         "caps": caps_view(node.caps),
-        "warnings": [*node.remarks, *node.caps.warnings(node.capacity)],
+        "warnings": [*node.remarks, *node.caps.warnings(node.capacity, node.lends or node.allocatable)],
         "cpu_factor": node.cpu_factor,
         "cpu_score": node.cpu_score,
         "gpus": [gpu_view(gpu, held) for gpu in node.gpus],

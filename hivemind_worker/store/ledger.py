@@ -146,6 +146,7 @@ class Ledger:
             capacity=Amount.model_validate_json(record.get("capacity", "{}")),
             reserve=Amount.model_validate_json(record.get("reserve", "{}")),
             allocatable=caps.within(lends.within(lends.model_copy(update={"gpus": usable}))),
+            lends=lends,
             gpus=gpus,
             caps=caps,
             cpu_factor=float(record.get("cpu_factor", 1.0)),

@@ -30,6 +30,25 @@ def test_nodes_shows_what_is_lent(node: Node) -> None:
     assert "cli-node" in node.hivemind("nodes").stdout
 
 
+def test_caps_above_settings_or_machine_are_told_when_they_are_set_and_when_the_node_comes_up(tmp_path: Path) -> None:
+    settings = {"HIVEMIND_MAX_CPU_CORES": "1", "HIVEMIND_MAX_MEMORY_GB": "99999"}
+    node = Node(tmp_path / "state", "capped", **settings)
+    try:
+        came_up = node.hivemind("up", "--detach")
+        assert came_up.returncode == 0, came_up.stderr
+        assert came_up.stderr.count("hivemind: warning: HIVEMIND_MAX_MEMORY_GB=99999 is more than this machine") == 1
+        node.env["HIVEMIND_BRIDGE"] = node.document()["bridge"]
+        told = node.hivemind("node", "set", "--max-cpu", "2", "--max-tasks", "1").stderr.splitlines()
+        assert told[0].startswith("capped lends 1 cores")
+        assert told[1:] == [
+            "warning: the cap of 2 cores is more than the node lends by its settings, beside what it keeps: 1 core; "
+            "it changes nothing"
+        ]
+        assert len(node.hivemind("node", "set", "--max-tasks", "2").stderr.splitlines()) == 1
+    finally:
+        node.hivemind("down")
+
+
 def test_a_drained_node_says_so_and_takes_work_again_after_resume(node: Node) -> None:
     assert node.json("drain", "cli-node")["state"] == "draining"
     assert node.json("resume")["state"] == "up"

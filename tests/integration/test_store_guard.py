@@ -13,7 +13,7 @@ from hivemind_worker.domain.errors import (
     StaleAttempt,
 )
 from hivemind_worker.domain.line import Claim
-from hivemind_worker.domain.node import Gpu, NodeState, total
+from hivemind_worker.domain.node import Gpu, NodeState, node_view, total
 from tests.builders import assignment, new_job, node, row
 from tests.integration.store_kit import admit, admitted, announce
 
@@ -87,7 +87,7 @@ def test_a_cordon_and_a_cap_outlive_heartbeats_and_end_nothing(stores: Stores) -
     assert (known.allocatable.millicores, known.allocatable.spare, known.allocatable.gpus) == (2000, 2000, 1)
     assert known.allocatable.memory == known.capacity.memory
     assert [gpu.cordoned for gpu in known.gpus] == [True, False]
-    assert "more than the node has" in known.caps.warnings(known.capacity)[0]
+    assert "more than the node has" in node_view(known, {}, 0)["warnings"][0]
     assert [admit(stores, f"j{i}") for i in (1, 2)] == ["ok", "full"]
     stores.ledger.set_caps("n1", {"millicores": 1000})
     assert set(stores.ledger.rows("n1")) == {"j0", "j1"}

@@ -9,7 +9,7 @@ import pytest
 from hivemind_worker.domain.job import PastAttempt, State, job_of_view, view
 from hivemind_worker.domain.node import Gpu, NodeCaps, node_view
 from hivemind_worker.domain.outcome import Cause, Outcome
-from hivemind_worker.domain.resources import GIB
+from hivemind_worker.domain.resources import GIB, describe
 from tests.builders import job, node, row
 
 CARD = Gpu(uuid="g", name="A card", memory=16 * GIB, reserved=GIB)
@@ -72,3 +72,21 @@ def test_a_cap_above_the_machine_is_warned_of_whoever_set_it() -> None:
         "HIVEMIND_MAX_GPUS=9 is more",
         "the cap of 64 cores is more than the node has: 4 cores",
     ]
+
+
+def test_a_cap_above_what_settings_let_the_node_lend_is_told_too() -> None:
+    whole = node(millicores=4000)
+    settings = whole.allocatable.model_copy(update={"millicores": 1000})
+    caps = NodeCaps(millicores=2000, memory=whole.capacity.memory + 1, slots=1)
+    capped = whole.model_copy(update={"caps": caps, "lends": settings, "allocatable": caps.within(settings)})
+    assert node_view(capped, {}, 0)["warnings"] == [
+        "the cap of 2 cores is more than the node lends by its settings, beside what it keeps: 1 core",
+        f"the cap of {describe('memory', whole.capacity.memory + 1)} is more than the node has: 1G of memory",
+    ]
+
+
+def test_a_cap_that_lowers_what_is_overcommitted_is_no_mistake() -> None:
+    whole = node(millicores=4000)
+    lends = whole.allocatable.model_copy(update={"millicores": 6000})
+    capped = whole.model_copy(update={"caps": NodeCaps(millicores=5000), "lends": lends})
+    assert node_view(capped, {}, 0)["warnings"] == []
