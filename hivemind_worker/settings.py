@@ -107,6 +107,7 @@ class Settings(BaseSettings):
     # --- admission ------------------------------------------------------------------------------
     ageing: Seconds = 600.0
     weights: Mapping[str, Number] = Field(default_factory=dict)
+    share_half_life: Annotated[Seconds, Field(ge=60, le=365 * 86400)] = 86400.0
     beat: Annotated[Number, Field(gt=0, le=60)] = 2.0
     heartbeat_timeout: Seconds = 10.0
     node_lost_after: Seconds = 60.0
@@ -169,7 +170,7 @@ class Settings(BaseSettings):
         return parse_size(value) if isinstance(value, str) else value
 
     @field_validator(
-        "ageing", "beat", "heartbeat_timeout", "node_lost_after", "infrastructure_backoff",
+        "ageing", "share_half_life", "beat", "heartbeat_timeout", "node_lost_after", "infrastructure_backoff",
         "default_timeout", "pull_timeout", "stop_grace", "job_overhead", "keep_failed_workspace", "retention",
         "history_retention", "history_patience", "session_timeout", "resource_report_interval", mode="before",
     )  # fmt: skip

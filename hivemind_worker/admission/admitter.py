@@ -9,6 +9,7 @@ import structlog
 from hivemind_worker.admission.devices import free_by_node
 from hivemind_worker.admission.policy import plan
 from hivemind_worker.admission.rules import Place, Plan, Rules
+from hivemind_worker.admission.shares import accrue
 from hivemind_worker.domain.job import iso
 from hivemind_worker.domain.limits import OwnersRunning
 from hivemind_worker.domain.line import Claim, Promise, Window
@@ -32,6 +33,15 @@ class Admitter:
         """Some node has changed: look again."""
         self._nodes = ()
 
+    def make_up_accounts(self) -> None:
+        """At every beat, where owners have weights: note what each has held since the accounts were made up last."""
+        if not self._rules.weights:
+            return
+        nodes = self._known_nodes()
+        books = self._ledger.books(node.node for node in nodes)
+        places = [Place(node, books.rows[node.node]) for node in nodes]
+        self._ledger.note_usage(books.usage, accrue(books.usage, places, books.now, self._rules.half_life))
+
     def once(self) -> bool:
         """One plan. Whether another is due at once: part of it was stale, or there is more to see."""
         nodes = self._known_nodes()
@@ -51,6 +61,7 @@ class Admitter:
             rules=self._rules,
             promise=promise,
             owners=self._owners(books.rows.values()),
+            usage=books.usage,
             reasons=False,
         )
         if made.broken:

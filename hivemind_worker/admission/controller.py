@@ -128,6 +128,7 @@ class Controller:
         if self._partition is not None:
             self._partition.heard(at)
         self._admitter.forget_nodes()
+        self._admitter.make_up_accounts()
         self._pass_on_stops(self._running.ids())
         self._healer.heal()
 

@@ -14,6 +14,7 @@ from hivemind_worker.admission.rules import Passed, Place, Rules
 from hivemind_worker.domain.limits import OwnersRunning
 from hivemind_worker.domain.line import Candidate, Promise
 from hivemind_worker.domain.node import Node
+from hivemind_worker.domain.usage import Usage
 from hivemind_worker.store.ledger import Ledger
 
 #: jobs of the line's front that are played forward, and plans made for it: some tens of milliseconds
@@ -60,9 +61,10 @@ def outlook_of(
     rules: Rules = Rules(),  # noqa: B008 - frozen
     promise: Promise | None = None,
     owners: OwnersRunning = OwnersRunning(),  # noqa: B008 - frozen
+    usage: Usage = Usage(),  # noqa: B008 - frozen
 ) -> Outlook:
     """The plan that would be made now, read for its reasons. Pure."""
-    made = plan(window, places, worker="", now=now, rules=rules, promise=promise, owners=owners)
+    made = plan(window, places, worker="", now=now, rules=rules, promise=promise, owners=owners, usage=usage)
     return Outlook(
         now=now,
         nodes=[place.node for place in places],
@@ -94,11 +96,11 @@ class Outlooks:
         free = free_by_node(places)
         also = [*wanted, *([promise.task_id] if promise else [])]
         window = self._ledger.window(free, *also, by_turns=bool(self._rules.weights))
-        found = outlook_of(window.candidates, places, now, self._rules, promise, owners)
-        return replace(found, forecast=self._forecast_for(wanted, places, promise, now))
+        found = outlook_of(window.candidates, places, now, self._rules, promise, owners, books.usage)
+        return replace(found, forecast=self._forecast_for(wanted, places, promise, now, books.usage))
 
     def _forecast_for(
-        self, wanted: Sequence[str], places: Sequence[Place], promise: Promise | None, now: int
+        self, wanted: Sequence[str], places: Sequence[Place], promise: Promise | None, now: int, usage: Usage
     ) -> Forecast:
         with self._lock:
             age = time.monotonic() - self._made
@@ -113,6 +115,7 @@ class Outlooks:
                 rules=self._rules,
                 promise=promise,
                 most_running=self._ledger.max_running_per_owner,
+                usage=usage,
                 steps=STEPS,
             )
             all_start = len(starts) == len(front) and bool(front)

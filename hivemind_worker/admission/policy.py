@@ -1,7 +1,7 @@
 """The plan: which waiting jobs may start now, and where. Pure; the guard in reserve.lua has the last word.
 
 The line is ordered by rank: creation time less a head start per priority level, so that whoever waits overtakes in turn
-what came `levels × ageing` seconds after it; with weights, owners take turns by dominant share (shares.py).
+what came `levels × ageing` seconds after it; with weights, owners take turns by what they had (shares.py).
 
 The first of the line, the head, has a reservation: the earliest time at which the running jobs' declared ends free
 enough for it. That promise stands until it starts. A later job starts now only if the promise holds all the same, by
@@ -19,11 +19,12 @@ from itertools import takewhile
 from math import sqrt
 
 from hivemind_worker.admission.rules import Passed, Place, Plan, Rules
-from hivemind_worker.admission.shares import fair_order
+from hivemind_worker.admission.shares import Turns
 from hivemind_worker.admission.space import Need, Space, need_of, twice
 from hivemind_worker.domain.limits import OwnersRunning
 from hivemind_worker.domain.line import Candidate, Claim, Promise
 from hivemind_worker.domain.node import NodeState, Reservation
+from hivemind_worker.domain.usage import Usage
 
 
 def plan(
@@ -35,19 +36,22 @@ def plan(
     rules: Rules = Rules(),  # noqa: B008 - frozen
     promise: Promise | None = None,
     owners: OwnersRunning = OwnersRunning(),  # noqa: B008 - frozen
+    usage: Usage = Usage(),  # noqa: B008 - frozen
     reasons: bool = True,
 ) -> Plan:
     """Choose from the waiting line, in its order, what starts now on which of the site's nodes.
 
-    `now` in epoch ms; `promise`: the head's reservation as the plan before left it. Without `reasons` the plan does not
-    say why jobs were passed over, and is made faster.
+    `now` in epoch ms; `promise`: the head's reservation as the plan before left it; `usage`: what owners have held,
+    which counts where they have weights. Without `reasons` the plan does not say why jobs were passed over, and is made
+    faster.
     """
     open_ = sorted(
         (place for place in places if place.node.state is NodeState.UP and not place.node.trouble),
         key=lambda place: place.node.node,
     )
-    line = fair_order(waiting, open_, rules.weights, now - rules.turn * 1000) if rules.weights else waiting
-    planning = _Planning(line, open_, worker, now, rules, promise, owners)
+    turns = Turns(waiting, open_, rules, usage, now) if rules.weights else None
+    line = turns.order(waiting) if turns else waiting
+    planning = _Planning(line, open_, worker, now, rules, promise, owners, turns)
     planning.run()
     return Plan(
         tuple(planning.claims),
@@ -69,7 +73,9 @@ class _Planning:
         rules: Rules,
         promise: Promise | None,
         owners: OwnersRunning,
+        turns: Turns | None,
     ) -> None:
+        self._turns = turns
         self._line, self._worker, self._now, self._rules, self._owners = line, worker, now, rules, owners
         self._spaces = [Space(place.node, place.rows, now) for place in places]
         self._homes = {space.name: [space] for space in self._spaces}
@@ -93,7 +99,7 @@ class _Planning:
         if head is None:
             self.promise = None
             return
-        fair, promised = bool(self._rules.weights), head.task_id
+        fair, promised = self._turns is not None, head.task_id
         fitting = [each for each in self._line if self._covers(each)]
         if fitting:
             self._reserve(head, with_slack=True)
@@ -104,7 +110,7 @@ class _Planning:
             self._start_all(self._shorter(fitting, head), "short", head)
             self._start_all(self._wide(fitting, head), "wide", head)
         while head is not None and self._covers(head):
-            self._start(head, "turn")
+            self._start(head, "turn", head)
             head = self._find_head()
         if head is None:
             self.promise = None
@@ -232,12 +238,13 @@ class _Planning:
         self.promise = Promise(head.task_id, space.name, known.at)
         for each in self._spaces:
             each.let_go()
-        space.keep(need, known.at if with_slack else at)
+        soon = space.earliest(need, probably=True) if self._turns else None
+        space.keep(need, known.at if with_slack else at, soon)
         self._unspared.clear()
 
     def _promised_at(self, need: Need, space: Space, at: int) -> int:
         """When it can start; with weights, when another of its size could too: slack for whose turn comes meanwhile."""
-        if not self._rules.weights or at <= self._now:
+        if self._turns is None or at <= self._now:
             return at
         later = space.earliest(twice(need))
         return at if later is None else later
@@ -247,9 +254,9 @@ class _Planning:
             if candidate.task_id in self._started or candidate.task_id == head.task_id:
                 continue
             if candidate.owner != head.owner or not self._owners.with_one_more(head.owner).full(head.owner):
-                self._start(candidate, why)
+                self._start(candidate, why, head)
 
-    def _start(self, candidate: Candidate, why: str) -> None:
+    def _start(self, candidate: Candidate, why: str, head: Candidate) -> None:
         """Start it where it leaves the largest holes whole; does nothing where it would cost the head its room."""
         if self._covered.get(candidate.need) is False or self._owners.full(candidate.owner):
             return
@@ -261,13 +268,17 @@ class _Planning:
         if not fitting:
             self._covered[candidate.need] = False
             return
-        sparing = [space for space in fitting if space.spares(need, until)]
+        humble = self._turns is not None and self._turns.ahead(candidate.owner, head)
+        sparing = [space for space in fitting if space.spares(need, until, humble=humble)]
         if not sparing:
             return
         space = sparing[0] if len(sparing) == 1 else min(sparing, key=lambda each: (each.tightness(need), each.name))
         gpus = space.place(need)
-        space.take(need, gpus, until)
+        probably = self._now + int(candidate.expected * 1000)
+        space.take(need, gpus, until, probably)
         self._started.add(candidate.task_id)
+        if self._turns is not None:
+            self._turns.start(candidate)
         self._looked.clear()
         self._owners = self._owners.with_one_more(candidate.owner)
         row = Reservation.of(
@@ -278,7 +289,7 @@ class _Planning:
             deadline=until,
             from_start=int((candidate.timeout_seconds + self._rules.ending) * 1000) if self._rules.starting else 0,
             owner=candidate.owner,
-            expected=self._now + int(candidate.expected * 1000),
+            expected=probably,
         )
         self.claims.append(Claim(candidate.task_id, candidate.line or candidate.shape, row, space.name, why))
         if self.promise is not None and self.promise.task_id == candidate.task_id:

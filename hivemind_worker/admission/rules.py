@@ -30,16 +30,22 @@ class Rules:
     #: seconds that a job is held before its container runs, and after its timeout, at most: promises allow for both
     starting: float = 0.0
     ending: float = 0.0
-    #: owners' shares; empty: first come, first served. An owner who is not named has 1
+    #: owners' shares; empty: first come, first served. An owner who is not named has that of '*', or 1
     weights: Mapping[str, float] = field(default_factory=dict)
-    #: with shares: an owner who holds nothing has the next turn once its first job has waited so long, seconds
-    turn: float = 3600.0
+    #: with shares: half of what an owner has used is forgotten in so long, seconds; one that waits and holds nothing
+    #: for so long has the next turn
+    half_life: float = 86400.0
 
     @classmethod
     def of(cls, settings: Settings) -> Rules:
         """The node's: a timeout counts from the container's start, and ends with SIGTERM and a grace."""
         spare = settings.job_overhead
-        return cls(weights=settings.weights, starting=spare, ending=settings.stop_grace + spare)
+        return cls(
+            weights=settings.weights,
+            half_life=settings.share_half_life,
+            starting=spare,
+            ending=settings.stop_grace + spare,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,8 @@ class Held:
     """One row's part: until when it is declared to be held (epoch ms), and what it gives back."""
 
     until: int
+    #: when it will probably be given back (epoch ms)
+    probably: int
     vector: Vector
     gpus: tuple[str, ...]
     gpu_memory: int
@@ -66,6 +68,7 @@ class Space:
         self._held = [
             Held(
                 row.ends_by(now),
+                row.probably_ends(now),
                 _vector(row.millicores, row.memory, row.disk, row.pids, row.reclaimable),
                 row.gpus,
                 row.gpu_memory,
@@ -77,6 +80,7 @@ class Space:
             _less(self.free, held.vector)
         self.devices = Devices.of(node.gpus, rows.values(), lent.gpus)
         self._barrier: int | None = None
+        self._soon = 0
         self._spare: list[int] = []
         self._spare_devices = self.devices
         self._head: Need | None = None
@@ -134,8 +138,8 @@ class Space:
             left.append(self.devices.unused - (0 if need.request.gpu_memory else need.request.gpus))
         return sum(left)
 
-    def take(self, need: Need, gpus: tuple[str, ...], until: int) -> None:
-        """One job more, held until its declared end."""
+    def take(self, need: Need, gpus: tuple[str, ...], until: int, probably: int) -> None:
+        """One job more, held until its declared end, or when it will probably end."""
         _less(self.free, need.vector)
         if gpus:
             self.devices = self.devices.take(gpus, need.request.gpu_memory)
@@ -143,29 +147,33 @@ class Space:
             _less(self._spare, need.vector)
             if gpus:
                 self._spare_devices = self._spare_devices.take(gpus, need.request.gpu_memory)
-        self._held.append(Held(until, need.vector, gpus, need.request.gpu_memory))
+        self._held.append(Held(until, probably, need.vector, gpus, need.request.gpu_memory))
 
     # --- later ------------------------------------------------------------------------------------------
 
-    def earliest(self, need: Need) -> int | None:
-        """When, by declared ends, it fits at the latest (epoch ms); None: never, even empty."""
+    def earliest(self, need: Need, *, probably: bool = False) -> int | None:
+        """When, by declared ends, it fits at the latest, or when it probably does (epoch ms). None: not even empty."""
         if self.covers(need):
             return self._now
         free, devices, wants = list(self.free), self.devices, bool(need.request.gpus)
-        ends = sorted(self._held, key=lambda held: held.until)
-        for place, held in enumerate(ends):
+        ends = sorted((held.probably if probably else held.until, at) for at, held in enumerate(self._held))
+        for place, (end, at) in enumerate(ends):
+            held = self._held[at]
             _more(free, held.vector)
             if held.gpus:
                 devices = devices.give(held.gpus, held.gpu_memory)
-            if place + 1 < len(ends) and ends[place + 1].until == held.until:
+            if place + 1 < len(ends) and ends[place + 1][0] == end:
                 continue
             if _covers(free, need) and (not wants or devices.place(need.request) is not None):
-                return held.until
+                return end
         return None
 
-    def keep(self, need: Need, at: int) -> bool:
-        """Keep room for the head at that time; whether it is certain to have it, by declared ends."""
-        self._head, self._barrier = need, at
+    def keep(self, need: Need, at: int, soon: int | None = None) -> bool:
+        """Keep room for the head at that time; whether it is certain to have it, by declared ends.
+
+        `soon`: when it will probably start.
+        """
+        self._head, self._barrier, self._soon = need, at, soon or 0
         self._spare, self._spare_devices = list(self.free), self.devices
         for held in self._held:
             if held.until <= at:
@@ -182,9 +190,17 @@ class Space:
         """Keep nothing for anyone."""
         self._barrier = self._head = None
 
-    def spares(self, need: Need, until: int) -> bool:
-        """Whether a job that fits now, held until then, leaves the head's room alone."""
-        if self._barrier is None or self._head is None or until <= self._barrier:
+    def spares(self, need: Need, until: int, *, humble: bool = False) -> bool:
+        """Whether a job that fits now, held until then, leaves the head's room alone.
+
+        `humble`: it gives way to the head even before that was promised its start: what the head waits for is not taken
+        for longer than it will probably wait.
+        """
+        if self._barrier is None or self._head is None:
+            return True
+        if humble and until > self._soon and not _leaves(self.free, need, self._head):
+            return False
+        if until <= self._barrier:
             return True
         if not _covers(self._spare, need):
             return False
@@ -194,6 +210,13 @@ class Space:
             return True
         after = self._spare_devices.take(self.place(need), need.request.gpu_memory)
         return after.place(self._head.request) is not None
+
+
+def _leaves(free: list[int], need: Need, head: Need) -> bool:
+    """Whether what is free now suffices for both, or the one takes nothing that the other lacks."""
+    after = list(free)
+    _less(after, head.vector)
+    return _covers(after, need)
 
 
 def _covers(free: list[int] | Vector, need: Need) -> bool:

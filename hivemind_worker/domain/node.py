@@ -209,6 +209,13 @@ class Reservation(BaseModel):
         late = now - (self.deadline - self.from_start)
         return self.deadline if late < 0 else self.deadline + max(SOON, 1 << late.bit_length())
 
+    def probably_ends(self, now: int) -> int:
+        """When it is probably given back, epoch ms. One that outlives that gets as much again as it is over by."""
+        latest = self.ends_by(now)
+        if not self.expected:
+            return latest
+        return min(latest, self.expected if self.expected > now else now + max(1, now - self.expected))
+
     @property
     def amount(self) -> Amount:
         """What the row takes of the node. `gpus` are whole devices; shares are bytes on each (admission/devices.py)."""

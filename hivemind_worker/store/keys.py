@@ -149,6 +149,11 @@ class Keys:
         """String: the reservation of the head of the line, as JSON; absent when nobody waits for room."""
         return self._key("promise")
 
+    @property
+    def usage(self) -> str:
+        """String: what each owner has held, summed over time, as JSON; absent where owners have no weights."""
+        return self._key("usage")
+
     def lease(self, node: str, worker: str) -> str:
         """String with an expiry: this worker lives."""
         return self._key("lease", node, worker)

@@ -15,6 +15,7 @@ from hivemind_worker.domain.errors import NotFound
 from hivemind_worker.domain.line import Candidate, Claim, Promise, Window, predict
 from hivemind_worker.domain.node import Gpu, Node, NodeCaps, NodeState, NodeUsage, Reservation
 from hivemind_worker.domain.resources import RESOURCES, Amount
+from hivemind_worker.domain.usage import Usage, read_usage, write_usage
 from hivemind_worker.store.connection import Scripts, fields, named_faults, text
 from hivemind_worker.store.keys import Keys
 from hivemind_worker.store.records import VERSION
@@ -28,11 +29,13 @@ WINDOW_FRONT = 64
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """What the ledger says at one moment: rows by node and task_id, the head's promise, Redis' clock in epoch ms."""
+    """What the ledger says at one moment: rows by node and task_id, the head's promise, Redis' clock in epoch ms, and
+    the owners' accounts as they were made up last."""
 
     rows: Mapping[str, Mapping[str, Reservation]]
     promise: Promise | None
     now: int
+    usage: Usage = Usage()  # noqa: RUF009 - frozen
 
 
 class Ledger:
@@ -205,13 +208,14 @@ class Ledger:
             for name in names:
                 pipe.hgetall(self._keys.reservations(name))
             pipe.get(self._keys.promise)
+            pipe.get(self._keys.usage)
             pipe.time()
-            *replies, promise, (seconds, micros) = pipe.execute()
+            *replies, promise, usage, (seconds, micros) = pipe.execute()
         rows = {
             name: {text(key): row for key, value in reply.items() if (row := _row(value)) is not None}
             for name, reply in zip(names, replies, strict=True)
         }
-        return Books(rows, self._promise(promise), int(seconds) * 1000 + int(micros) // 1000)
+        return Books(rows, self._promise(promise), int(seconds) * 1000 + int(micros) // 1000, self._usage(usage))
 
     def promise(self) -> Promise | None:
         """The reservation of the head of the line."""
@@ -222,12 +226,23 @@ class Ledger:
         try:
             return Promise(**json.loads(stored)) if stored else None
         except (ValueError, TypeError):  # of another release: the next plan makes one
-            self._scripts.run("promise", [self._keys.promise], [text(stored), ""])
+            self._scripts.run("replace", [self._keys.promise], [text(stored), ""])
             return None
+
+    def _usage(self, stored: bytes | None) -> Usage:
+        try:
+            return read_usage(stored) if stored else Usage()
+        except (ValueError, TypeError, AttributeError, KeyError):  # of another release, or damaged: they begin anew
+            self._scripts.run("replace", [self._keys.usage], [text(stored), ""])
+            return Usage()
+
+    def note_usage(self, known: Usage, made: Usage) -> bool:
+        """Make up the owners' accounts; False when another worker was quicker."""
+        return bool(self._scripts.run("replace", [self._keys.usage], [write_usage(known), write_usage(made)]))
 
     def note_promise(self, known: Promise | None, made: Promise | None) -> bool:
         """Replace the head's reservation; False when another plan was quicker, whose word then stands."""
-        return bool(self._scripts.run("promise", [self._keys.promise], [_as_json(known), _as_json(made)]))
+        return bool(self._scripts.run("replace", [self._keys.promise], [_as_json(known), _as_json(made)]))
 
     def window(self, free: Mapping[str, Amount], *also: str, by_turns: bool = False) -> Window:
         """The part of the waiting line that a plan looks at, given what is free on each open node; and `also`.

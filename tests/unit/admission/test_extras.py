@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections import defaultdict
 from dataclasses import replace
-
-import pytest
 
 from hivemind_worker.admission.rules import Rules
 from hivemind_worker.domain.line import Candidate
@@ -17,22 +14,6 @@ from tests.unit.admission.test_policy_properties import Site
 AGEING = 600_000
 
 
-class Metered(Site):
-    """A site that sums up what each owner holds of the resource it holds most of, over time."""
-
-    def measure(self, until: int) -> dict[str, float]:
-        """Owner → dominant share × ms, up to a moment."""
-        whole = self.nodes[0].allocatable
-        cores: defaultdict[str, float] = defaultdict(float)
-        memory: defaultdict[str, float] = defaultdict(float)
-        for job, run in self.jobs:
-            held = max(0, min(until, self.started[job.task_id] + run) - self.started[job.task_id])
-            millicores, size = (int(part) for part in job.shape.split(":")[:2])
-            cores[job.owner] += held * millicores / whole.millicores
-            memory[job.owner] += held * size / whole.memory
-        return {owner: max(cores[owner], memory[owner]) for owner in cores}
-
-
 def flood(owner: str, jobs: int, cpu: float, memory: int, dice: random.Random) -> list[tuple[Candidate, int]]:
     return [
         (
@@ -41,42 +22,6 @@ def flood(owner: str, jobs: int, cpu: float, memory: int, dice: random.Random) -
         )
         for number in range(jobs)
     ]
-
-
-@pytest.mark.parametrize(
-    ("ann", "bob"),
-    [((1.0, 16), (1.0, 16)), ((1.0, 16), (0.25, 64))],
-    ids=["the same resource", "one cores, the other memory"],
-)
-def test_two_owners_who_flood_the_node_share_as_their_weights_say(
-    ann: tuple[float, int], bob: tuple[float, int]
-) -> None:
-    dice = random.Random(7)
-    jobs = flood("ann", 500, *ann, dice) + flood("bob", 500, *bob, dice)
-    have = node(millicores=32_000, memory=2048 * MIB, slots=500, pids=100_000)
-    site = Metered([have], jobs, Rules(weights={"ann": 1.0, "bob": 3.0}))
-    site.run()
-    last = [max(at for name, at in site.started.items() if name.startswith(who)) for who in ("ann", "bob")]
-    shares = site.measure(min(last))
-    if ann == bob:
-        assert shares["bob"] / shares["ann"] == pytest.approx(3.0, rel=0.05)
-    else:
-        assert shares["bob"] > shares["ann"]
-
-
-def test_an_owner_whose_every_job_is_more_than_its_share_has_its_turn_all_the_same() -> None:
-    """Two owners of weight 1 and 3 whose jobs fill the node: by shares alone the first would never start."""
-    jobs = [
-        (candidate(f"{owner}{number:02}", rank=float(number), owner=owner, cpu=4.0, timeout=1000.0), 900_000)
-        for number in range(40)
-        for owner in ("ann", "bob")
-    ]
-    site = Site([node()], jobs, Rules(weights={"ann": 1.0, "bob": 3.0}, turn=3600.0))
-    site.run()
-    order = sorted(site.started, key=site.started.__getitem__)
-    assert [task_id[:3] for task_id in order[:4]] == ["bob"] * 4
-    assert site.started["ann00"] <= 2 * 3_600_000
-    assert {task_id[:3] for task_id in order[8:12]} == {"ann", "bob"}
 
 
 def serial(jobs: list[tuple[Candidate, int]]) -> list[str]:

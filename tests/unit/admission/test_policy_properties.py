@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from hivemind_worker.admission.devices import Devices
 from hivemind_worker.admission.policy import plan
 from hivemind_worker.admission.rules import Place, Plan, Rules
+from hivemind_worker.admission.shares import accrue
 from hivemind_worker.domain.limits import OwnersRunning
 from hivemind_worker.domain.line import Candidate, Promise
 from hivemind_worker.domain.node import Gpu, Node, Reservation, total
 from hivemind_worker.domain.resources import GIB, MIB
+from hivemind_worker.domain.usage import Usage
 from tests.builders import candidate, node
 
 GPUS = (Gpu(uuid="g0", name="x", memory=8 * GIB), Gpu(uuid="g1", name="x", memory=16 * GIB))
@@ -38,6 +40,7 @@ class Site:
     #: as it stands after the last plan
     line: dict[str, Candidate] = field(default_factory=dict)
     promise: Promise | None = None
+    usage: Usage = Usage()  # noqa: RUF009 - frozen
     now: int = 0
 
     def run(self) -> None:
@@ -48,6 +51,8 @@ class Site:
         line, promise = self.line, self.promise
         while arrivals or ends:
             now = min(times[0] for times in (arrivals[:1] + ends[:1]))
+            held = [Place(each, self.rows[each.node]) for each in self.nodes]
+            self.usage = accrue(self.usage, held, now, self.rules.half_life)
             while ends and ends[0][0] <= now:
                 _, name, task_id = heapq.heappop(ends)
                 del self.rows[name][task_id]
@@ -75,7 +80,16 @@ class Site:
 
     def plan(self, waiting: list[Candidate], places: list[Place], now: int, promise: Promise | None) -> Plan:
         owners = OwnersRunning.of(self.most, (row for rows in self.rows.values() for row in rows.values()))
-        return plan(waiting, places, worker="w", now=now, rules=self.rules, promise=promise, owners=owners)
+        return plan(
+            waiting,
+            places,
+            worker="w",
+            now=now,
+            rules=self.rules,
+            promise=promise,
+            owners=owners,
+            usage=self.usage,
+        )
 
     def check(self) -> None:
         """Nothing is held twice, and no owner runs more than it may."""
