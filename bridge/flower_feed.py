@@ -36,14 +36,14 @@ class FlowerFeed:
         self._host = f"bridge@{settings.node_id}"
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="flower feed", daemon=True)
-        self._after = ""
+        self._after: str | None = None
+        self._began = 0.0
 
     def start(self) -> None:
         """Begin with the jobs that come from now on."""
-        try:
+        self._began = time.monotonic()
+        with contextlib.suppress(StoreUnavailable):
             self._after = self._stores.events.last_id()
-        except StoreUnavailable:
-            self._after = f"{int(time.time() * 1000)}-0"  # the stream's ids are times
         self._thread.start()
 
     def stop(self, timeout: float) -> None:
@@ -61,6 +61,10 @@ class FlowerFeed:
                 self._stop.wait(_RETRY)
 
     def _follow(self, dispatcher: Any) -> None:
+        if self._after is None:
+            # The stream's ids are times by Redis' clock. It was away; this machine's clock may say another time.
+            elapsed = time.monotonic() - self._began
+            self._after = f"{self._stores.ledger.now_ms() - int(elapsed * 1000)}-0"
         while not self._stop.is_set():
             events = self._stores.events.read(self._after, block=_BLOCK)
             for event in self._told(events):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -17,8 +17,6 @@ from hivemind_cli.progress import StatusLine
 if TYPE_CHECKING:
     from bridge.client import Client
 
-#: the states of a job that has a place on a node
-HELD = ("admitted", "preparing", "running", "collecting")
 #: seconds between two looks
 LOOK = 1.0
 
@@ -37,22 +35,21 @@ class Left:
         return f"{jobs}, until {duration(self.seconds)} from now at the latest" if self.seconds else jobs
 
 
-def left(tasks: Iterable[Mapping[str, Any]], now: float) -> Left:
-    """Of the jobs that a node holds. Pure; `now` in epoch seconds.
+def left(node: Mapping[str, Any]) -> Left:
+    """Of a node as the bridge shows it. Pure.
 
-    A job ends by its timeout, counted from its start; one that has not started yet has all of it before it.
+    Both times are the site's: this machine's clock may say another. Nobody knows what becomes of a silent node's jobs.
     """
-    remaining = []
-    for task in tasks:
-        started = task["times"]["started"]
-        ran = max(0.0, now - datetime.fromisoformat(started).timestamp()) if started else 0.0
-        remaining.append(max(0.0, task["timeout_seconds"] - ran))
-    return Left(len(remaining), math.ceil(max(remaining)) if remaining else None)
+    jobs, by = node["running"], node["empty_by"]
+    if not jobs or not by or node["state"] == "down":
+        return Left(jobs, None)
+    ends, now = datetime.fromisoformat(by), datetime.fromisoformat(node["heartbeat"])
+    return Left(jobs, max(0, math.ceil((ends - now).total_seconds())))
 
 
 def look(client: Client, node: str) -> Left:
     """Ask once. Raises CallError."""
-    return left(_held(client, node), time.time())
+    return left(client.nodes(node)[0])
 
 
 def until_empty(client: Client, node: str, line: StatusLine) -> float:
@@ -69,7 +66,8 @@ def until_empty(client: Client, node: str, line: StatusLine) -> float:
     pause = threading.Event()
     while True:
         try:
-            state, now = client.nodes(node)[0]["state"], look(client, node)
+            seen = client.nodes(node)[0]
+            state, now = seen["state"], left(seen)
             heard = time.monotonic()
             tell(None)
         except CallError as error:
@@ -90,16 +88,3 @@ def until_empty(client: Client, node: str, line: StatusLine) -> float:
             note(f"draining {node}: {now}")
         said = now.jobs
         pause.wait(LOOK)
-
-
-def _held(client: Client, node: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    for state in HELD:
-        cursor = ""
-        while True:
-            page = client.list(state=state, limit=1000, cursor=cursor)
-            found += [task for task in page["tasks"] if task["node"] == node]
-            cursor = page["next"]
-            if not cursor:
-                break
-    return list({task["task_id"]: task for task in found}.values())

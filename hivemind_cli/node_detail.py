@@ -81,7 +81,9 @@ def _gpu(gpu: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _facts(node: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    yield "holds", counted(node["running"], "job") + (f", until {until(node['empty_by'])}" if node["empty_by"] else "")
+    known = node["empty_by"] and node["state"] != "down"
+    by = f", until {until(node['empty_by'], node['heartbeat'])}" if known else ""
+    yield "holds", counted(node["running"], "job") + by
     yield "waiting in the site", counted(node["waiting"], "job")
     yield "workers", clean(", ".join(node["workers"])) or "none"
     yield "last heard of", node["heartbeat"] or "never"

@@ -98,9 +98,12 @@ def age(iso: str | None, now: datetime | None = None) -> float | None:
     return None if when is None else ((now or datetime.now(UTC)) - when).total_seconds()
 
 
-def until(iso: str) -> str:
-    """A moment to come: '17:40:05 UTC (in 2m05s)'; one that has passed is due."""
-    when, now = datetime.fromisoformat(iso), datetime.now(UTC)
+def until(iso: str, seen: str | None = None) -> str:
+    """A moment to come: '17:40:05 UTC (in 2m05s)'; one that has passed is due.
+
+    `seen`: when it was so, by the clock that the moment is told by; this machine's may say another time.
+    """
+    when, now = datetime.fromisoformat(iso), datetime.fromisoformat(seen) if seen else datetime.now(UTC)
     left = (when - now).total_seconds()
     shape = "%H:%M:%S UTC" if abs(left) < 86_400 else "%Y-%m-%d %H:%M UTC"
     return f"{when.astimezone(UTC).strftime(shape)} ({f'in {duration(left)}' if left > 0 else 'due'})"

@@ -87,7 +87,9 @@ def emptying(node: dict[str, Any]) -> str:
     """Until when it has jobs, by their declared ends."""
     if not node["running"]:
         return "no job is left"
-    return f"{counted(node['running'], 'job')} left, empty by {until(node['empty_by'])} at the latest"
+    return (
+        f"{counted(node['running'], 'job')} left, empty by {until(node['empty_by'], node['heartbeat'])} at the latest"
+    )
 
 
 def trouble(node: dict[str, Any]) -> str:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from queue import Empty, SimpleQueue
 from typing import Any
 
+import pytest
 from celery import Celery
 from celery.events.state import State
 
 from bridge.client import Client
+from bridge.flower_feed import FlowerFeed
 from hivemind_worker.bootstrap import Stores
 from hivemind_worker.domain.outcome import Cause
 from hivemind_worker.settings import Settings
@@ -132,6 +135,28 @@ def test_the_feed_outlasts_an_outage_of_redis_and_catches_up(
         own_redis.start()
         count = iter(range(1000))
         monitor.until("task-sent", "again", lambda: client.assign({"task_id": f"again{next(count)}"}))
+
+
+def test_a_feed_that_begins_without_redis_goes_by_its_clock_and_not_by_the_machines(
+    own_redis: OwnRedis, own_stores: tuple[Stores, Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stores, settings = own_stores
+    own_redis.stop()
+    feed = FlowerFeed(stores, flowering(settings))
+    ahead = time.time() + 3600
+    with monkeypatch.context() as patched:
+        patched.setattr("time.time", lambda: ahead)
+        feed.start()
+    try:
+        own_redis.start()
+        with (
+            running(stores, settings) as address,
+            Client(address) as client,
+            Monitor(settings.celery_broker).on(client, "early"),
+        ):
+            pass
+    finally:
+        feed.stop(10)
 
 
 def test_assignments_do_not_wait_for_a_feed_that_fails(stores: Stores, settings: Settings, monkeypatch: Any) -> None:
