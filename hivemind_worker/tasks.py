@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import structlog
@@ -40,6 +40,7 @@ T = TypeVar("T")
 
 #: seconds after its claim in which an attempt starts without another look: nobody takes over sooner (`ADOPT_AFTER`)
 FRESH = 5.0
+ONE_MAPPING = "hivemind.run_job takes one mapping: the fields of an assignment"
 #: seconds between looks at what the node says of itself
 LOOK = 0.1
 WORDS_OF_GIVING_UP = "it took its workers down and is given up: what it wrote since is missing here"
@@ -61,9 +62,10 @@ class AssignmentRefused(Exception):
     ignore_result=True,
     max_retries=None,
 )  # type: ignore[untyped-decorator]
-def run_job(self: Any, job: Any, attempt: int | None = None) -> str:
+def run_job(self: Any, *args: Any, **named: Any) -> str:
     """A hint `(task_id, attempt)` from admission, or an assignment `(fields,)` from a plain Celery client."""
     agent = agent_of(self.app)
+    job, attempt = hint_or_fields(args, named)
     if attempt is None:
         accept(self, agent, job)
     ended = run_attempt(agent, str(job), int(attempt or 0))
@@ -79,11 +81,22 @@ def run_job(self: Any, job: Any, attempt: int | None = None) -> str:
     return "ok"
 
 
-def accept(task: Any, agent: Agent, fields: Any) -> None:
+def hint_or_fields(args: tuple[Any, ...], named: Mapping[str, Any]) -> tuple[Any, int | None]:
+    """What a message's arguments say: `(task_id, attempt)`, or `(fields, None)`. Anybody may have sent them; pure.
+
+    Raises AssignmentRefused.
+    """
+    found = {**dict(zip(("job", "attempt"), args, strict=False)), **named}
+    job, attempt = found.pop("job", None), found.pop("attempt", None)
+    hint = isinstance(job, str) and isinstance(attempt, int) and not isinstance(attempt, bool)
+    if found or len(args) > 2 or not (hint or (isinstance(job, dict) and attempt is None)):
+        raise AssignmentRefused(ONE_MAPPING)
+    return job, attempt
+
+
+def accept(task: Any, agent: Agent, fields: dict[str, Any]) -> None:
     """Make a plain client's assignment durable, then end this message. Always raises."""
     try:
-        if not isinstance(fields, dict):
-            raise AssignmentRefused("hivemind.run_job takes one mapping: the fields of an assignment")
         spec, secrets = plain_fields({"task_id": task.request.id, **fields})
         new = agent.intake.check(spec, secrets)
         _accept_patiently(agent, new)

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from hivemind_worker.domain.errors import InvalidField
 from hivemind_worker.domain.resources import MAX_BYTES, MAX_TIMEOUT, MIB, Finite, Request
-from hivemind_worker.domain.units import mistaken_unit
+from hivemind_worker.domain.units import check_whole, mistaken_unit
 
 TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
 #: the reference grammar of github.com/distribution/reference, shortened: registry/path:tag@digest
@@ -76,6 +76,18 @@ class Assignment(BaseModel):
         """The name of its waiting line: jobs that admission cannot tell apart but by rank stand in one."""
         line = f"{self.requests.shape}/{self.kind}-{math.ceil(self.timeout_seconds)}"
         return f"{line}@{self.home}" if self.home else line
+
+    @field_validator("priority", "retries", mode="before")
+    @classmethod
+    def _counts(cls, value: Any) -> Any:
+        return check_whole(value)
+
+    @field_validator("timeout_seconds", mode="before")
+    @classmethod
+    def _seconds(cls, value: Any) -> Any:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError("must be a number of seconds, as in 600")
+        return value
 
     @field_validator("task_id")
     @classmethod

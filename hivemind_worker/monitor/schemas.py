@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, StrictFloat, StrictInt
 
 from hivemind_worker.domain.job import State, WaitingInfo
 from hivemind_worker.domain.node import NodeState, NodeUsage
@@ -194,10 +194,10 @@ class GpuView(Schema):
 class Caps(Schema):
     """What an operator lets a node lend at most: cores, bytes, devices, jobs; null: as much as its settings say."""
 
-    max_cpu: float | None = None
-    max_memory: int | None = None
-    max_gpus: int | None = None
-    max_tasks: int | None = None
+    max_cpu: StrictFloat | None = None
+    max_memory: StrictInt | None = None
+    max_gpus: StrictInt | None = None
+    max_tasks: StrictInt | None = None
 
 
 class NodeView(Schema):

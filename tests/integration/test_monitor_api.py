@@ -428,6 +428,11 @@ def test_caps_and_cordons_are_changed_over_http(api: httpx.Client, site: Site) -
     assert api.post("/api/nodes/n1/gpus/GPU-aaaa/uncordon").json()["gpus"][0]["cordoned"] is False
     for body in ({}, {"max_beer": 1}, {"max_cpu": -1}, {"max_gpus": 1.5}, {"max_memory": 7}):
         assert api.post("/api/nodes/n1/caps", json=body).status_code == 400, body
+    for name in ("max_cpu", "max_memory", "max_gpus", "max_tasks"):
+        for value in (True, "2"):
+            answer = api.post("/api/nodes/n1/caps", json={name: value})
+            assert (answer.status_code, name in answer.text) == (400, True), value
+    assert api.post("/api/nodes/n1/caps", json={"max_cpu": 2}).json()["caps"]["max_cpu"] == 2.0
     assert api.post("/api/nodes/n1/gpus/7/cordon").status_code == 404
     assert api.post("/api/nodes/gone/caps", json={"max_cpu": 1}).status_code == 404
     assert api.post("/api/nodes/n1/caps", json={"max_cpu": 1}, headers={"Origin": "http://evil"}).status_code == 403

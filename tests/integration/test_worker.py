@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from hivemind_worker.bootstrap import Stores
 from hivemind_worker.domain.job import Job, State
 from hivemind_worker.domain.outcome import Cause
 from hivemind_worker.settings import Settings
+from hivemind_worker.tasks import ONE_MAPPING, AssignmentRefused, hint_or_fields
 from tests.builders import new_job, request
 from tests.processes import environment, eventually, process, until, until_up, worker, worker_command
 
@@ -315,17 +317,44 @@ def test_a_plain_clients_secrets_are_shown_nowhere(
 
 
 @pytest.mark.usefixtures("running_worker")
-def test_a_plain_clients_bad_job_is_refused_and_leaves_nothing(stores: Stores, settings: Settings) -> None:
+def test_a_plain_clients_bad_job_is_refused_in_a_line_and_leaves_nothing(
+    stores: Stores, settings: Settings, output: Path
+) -> None:
     plain = Celery("client", broker=settings.celery_broker)
     bad = [{"image": BUSYBOX, "requests": {"cpu": -1}}, {"image": BUSYBOX, "task_id": "../x"}, "no mapping", 7]
     for spec in bad:
         plain.send_task("hivemind.run_job", [spec])
+    for args in ([], [{"image": BUSYBOX}, "two"], [{"image": BUSYBOX}, 1, 2]):
+        plain.send_task("hivemind.run_job", args)
+    plain.send_task("hivemind.run_job", [{"image": BUSYBOX}], kwargs={"more": 1})
     good = plain.send_task("hivemind.run_job", [{"image": BUSYBOX, "command": ["true"]}])
     until_known(stores, good.id)
     until(stores, good.id)
     eventually(lambda: stores.redis.hlen("unacked") == 0 and stores.redis.llen("celery") == 0)
     assert stores.jobs.counts()["known"] == 1
+    assert "Traceback" not in output.read_text()
     plain.close()
+
+
+@pytest.mark.parametrize(
+    ("args", "named"),
+    [
+        ((), {}),
+        (({}, "two"), {}),
+        (({}, 1, 2), {}),
+        (({},), {"more": 1}),
+        (("t1", True), {}),
+        (("t1",), {}),
+        ((7,), {}),
+    ],
+)
+def test_arguments_that_are_neither_hint_nor_assignment_are_refused_in_one_line(
+    args: tuple[Any, ...], named: dict[str, Any]
+) -> None:
+    with pytest.raises(AssignmentRefused, match=f"^{re.escape(ONE_MAPPING)}$"):
+        hint_or_fields(args, named)
+    assert hint_or_fields(("t1", 2), {}) == ("t1", 2)
+    assert hint_or_fields((), {"job": {"image": "x"}}) == ({"image": "x"}, None)
 
 
 def test_what_is_no_message_ends_no_worker_and_is_dropped(

@@ -60,7 +60,9 @@ def test_a_bad_timeout_is_named(value: float) -> None:
         ("image", "UPPER:tag"), ("image", "a b"), ("image", "-x"), ("image", "x" * 600), ("image", ""),
         ("command", ["a\0b"]), ("command", [""]), ("command", ["x" * 200_000]),
         ("env", {"1A": "x"}), ("env", {"A=B": "x"}), ("env", {"A": "x\0"}), ("env", {"A": "x" * 300_000}),
-        ("priority", 10), ("priority", -1), ("retries", -1), ("network", "host"), ("bundle_sha256", "xyz"),
+        ("priority", 10), ("priority", -1), ("retries", -1),
+        ("priority", True), ("priority", "5"), ("priority", 5.5), ("retries", True), ("retries", "2"),
+        ("timeout_seconds", True), ("timeout_seconds", "60"), ("network", "host"), ("bundle_sha256", "xyz"),
         ("owner", "a\nb"), ("owner", "x" * 200), ("nonsense", 1),
     ],
 )  # fmt: skip
