@@ -12,7 +12,7 @@ from bench.swf import UNKNOWN, TraceJob
 from hivemind_worker.admission.forecast import forecast
 from hivemind_worker.admission.policy import plan
 from hivemind_worker.admission.rules import Place, Rules
-from hivemind_worker.domain.line import REMEMBERED, Candidate, Claim, Promise, predict
+from hivemind_worker.domain.line import REMEMBERED, Candidate, Claim, Promise, predict, typical
 from hivemind_worker.domain.node import Node, NodeState, Reservation
 from hivemind_worker.domain.resources import MAX_BYTES, MAX_CPU, MIB, TIB, Amount, Request
 
@@ -99,22 +99,25 @@ class Replay:
 
     def _arrive(self, place: int) -> None:
         job = self._jobs[place]
-        self._line[str(place)] = Candidate(
-            task_id=str(place),
-            shape=self._request_of(job).shape,
-            rank=float(job.submit),
-            attempt=1,
-            created=job.submit,
-            timeout_seconds=job.limit / 1000,
-            predicted=self._predict(job),
+        self._line[str(place)] = self._predicted(
+            Candidate(
+                task_id=str(place),
+                shape=self._request_of(job).shape,
+                rank=float(job.submit),
+                attempt=1,
+                created=job.submit,
+                timeout_seconds=job.limit / 1000,
+            ),
+            job,
         )
 
-    def _predict(self, job: TraceJob) -> float | None:
+    def _predicted(self, candidate: Candidate, job: TraceJob) -> Candidate:
         """From earlier runs; jobs of which nobody knows whose they are and what they run have none in common."""
         kind = (job.user, job.application)
         if kind == NOBODYS:
-            return None
-        return predict(self._runs[(*kind, str(job.processors))], self._runs[kind])
+            return candidate
+        runs = self._runs[(*kind, str(job.processors))], self._runs[kind]
+        return replace(candidate, predicted=predict(*runs), typical=typical(*runs))
 
     def _finish(self, place: int) -> None:
         """The end of a job is news of its kind: those that wait are predicted anew."""
@@ -126,7 +129,7 @@ class Replay:
         for task_id, candidate in self._line.items():
             other = self._jobs[int(task_id)]
             if (other.user, other.application) == kind:
-                self._line[task_id] = replace(candidate, predicted=self._predict(other))
+                self._line[task_id] = self._predicted(candidate, other)
 
     def _admit(self, now: int) -> None:
         made = plan(

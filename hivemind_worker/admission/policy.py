@@ -274,7 +274,7 @@ class _Planning:
             return
         space = sparing[0] if len(sparing) == 1 else min(sparing, key=lambda each: (each.tightness(need), each.name))
         gpus = space.place(need)
-        probably = self._now + int(candidate.expected * 1000)
+        probably = self._now + int(candidate.likely * 1000)
         space.take(need, gpus, until, probably)
         self._started.add(candidate.task_id)
         if self._turns is not None:

@@ -37,6 +37,8 @@ class Candidate:
     line: str = ""
     #: the only node that may hold it (Assignment.home); '' where any may
     home: str = ""
+    #: how long three quarters of those runs took at most: where jobs are to be neither short nor long, but on time
+    typical: float | None = None
 
     @property
     def need(self) -> str:
@@ -48,6 +50,11 @@ class Candidate:
         """Seconds it will probably run, as declared where the prediction is no time."""
         predicted, declared = self.predicted, self.timeout_seconds
         return predicted if predicted is not None and 0 <= predicted < declared else declared
+
+    @property
+    def likely(self) -> float:
+        """Seconds it will run by a guess that errs to both sides: what an ETA counts with."""
+        return self.expected if self.typical is None else min(self.typical, self.timeout_seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +80,21 @@ REMEMBERED = 10
 TELLING = 3
 
 
+def telling(same_size: Sequence[float], any_size: Sequence[float]) -> Sequence[float]:
+    """Which of the last runs of a job's kind tell how long it takes: those of its size if there are some, else all."""
+    return same_size if len(same_size) >= TELLING else any_size or same_size
+
+
 def predict(same_size: Sequence[float], any_size: Sequence[float]) -> float | None:
-    """How long a job will probably run, s, from the last runs of its kind; None where there was none.
+    """How long a job runs, s, as far as the last runs of its kind tell; None where there was none.
 
     The longest of them: who is taken for short and is not costs others more than who is not taken for short, and a
-    program whose last ten runs were short has shown that it is. Runs of the same size count if there are some, else
-    those of any size of the same program.
+    program whose last ten runs were short has shown that it is.
     """
-    runs = same_size if len(same_size) >= TELLING else any_size or same_size
-    return max(runs, default=None)
+    return max(telling(same_size, any_size), default=None)
+
+
+def typical(same_size: Sequence[float], any_size: Sequence[float]) -> float | None:
+    """How long three quarters of the last runs of its kind took at most, s."""
+    runs = sorted(telling(same_size, any_size))
+    return runs[3 * len(runs) // 4] if runs else None

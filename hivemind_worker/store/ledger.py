@@ -12,7 +12,7 @@ from uuid import uuid4
 import redis
 
 from hivemind_worker.domain.errors import NotFound
-from hivemind_worker.domain.line import Candidate, Claim, Promise, Window, predict
+from hivemind_worker.domain.line import Candidate, Claim, Promise, Window, predict, typical
 from hivemind_worker.domain.node import Gpu, Node, NodeCaps, NodeState, NodeUsage, Reservation
 from hivemind_worker.domain.resources import RESOURCES, Amount
 from hivemind_worker.domain.usage import Usage, read_usage, write_usage
@@ -338,7 +338,7 @@ def _candidate(
         rank, attempt, created, timeout, version = numbers.split(b" ")
         if int(version) > VERSION:
             return None
-        name = line.decode()
+        name, runs = line.decode(), (_runs(same_size), _runs(any_size))
         return Candidate(
             task_id=task_id.decode(),
             shape=name.partition("/")[0],
@@ -347,7 +347,8 @@ def _candidate(
             created=int(created),
             timeout_seconds=float(timeout),
             owner=owner.decode(),
-            predicted=predict(_runs(same_size), _runs(any_size)),
+            predicted=predict(*runs),
+            typical=typical(*runs),
             line=name,
             home=name.partition("@")[2],
         )

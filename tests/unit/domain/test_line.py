@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from hivemind_worker.domain.assignment import Assignment
 from hivemind_worker.domain.errors import InvalidField
-from hivemind_worker.domain.line import REMEMBERED, predict
+from hivemind_worker.domain.line import REMEMBERED, predict, typical
 from tests.builders import assignment, candidate, request
 
 
@@ -23,6 +25,14 @@ def test_two_runs_of_its_size_are_too_few_where_its_program_ran_otherwise() -> N
     assert predict([10.0, 11.0], [10.0, 40.0, 11.0]) == 40.0
     assert predict([10.0], []) == 10.0
     assert predict([], []) is None
+
+
+def test_an_eta_counts_with_what_three_quarters_of_the_runs_took_at_most() -> None:
+    assert typical([float(number) for number in range(10, 110, 10)], []) == 80.0
+    assert [typical([], runs) for runs in ([], [7.0], [9.0, 7.0])] == [None, 7.0, 9.0]
+    job = replace(candidate("a", timeout=60.0, predicted=50.0), typical=20.0)
+    assert (job.expected, job.likely, replace(job, typical=99.0).likely) == (50.0, 20.0, 60.0)
+    assert candidate("a", timeout=60.0, predicted=50.0).likely == 50.0
 
 
 def test_a_prediction_is_never_believed_beyond_the_declared_timeout() -> None:
