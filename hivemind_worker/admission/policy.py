@@ -9,14 +9,13 @@ declared ends: a wrong prediction costs efficiency, never the promise. As jobs m
 could often start before it was promised to; that slack goes to two kinds of jobs that repay it:
 short ones, as predicted from earlier runs, because they wait longest for their size; and jobs as large as a node while
 the node is empty, because emptying it again for each of them is what costs utilisation most.
-All others fill what is free beside the head, the longest waiting and largest first. See docs/admission.md.
+All others fill what is free beside the head, in the line's order. See docs/admission.md.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import takewhile
-from math import sqrt
 
 from hivemind_worker.admission.rules import Passed, Place, Plan, Rules
 from hivemind_worker.admission.shares import Turns
@@ -84,7 +83,6 @@ class _Planning:
         #: whose room was looked at since something started
         self._looked: set[str] = set()
         self._able: dict[str, bool] = {}
-        self._sizes: dict[str, float] = {}
         self._kept_for = ""
         self._at = 0
         self._unspared: set[str] = set()
@@ -125,7 +123,7 @@ class _Planning:
             return
         self._start_all(self._short(fitting, head), "short", head)
         self._reserve(head, with_slack=False)
-        self._start_all(self._by_merit(fitting, head), "fill", head)
+        self._start_all(fitting, "fill", head)
 
     def _holds(self, head: Candidate) -> bool:
         """Whether the head has a promise that declared ends still bear out. A late start may have moved one."""
@@ -208,21 +206,6 @@ class _Planning:
         return any(
             space.share(need) >= self._rules.wide and space.covers(need) for space in self._spaces_for(candidate)
         )
-
-    def _by_merit(self, fitting: Sequence[Candidate], head: Candidate) -> list[Candidate]:
-        """Who came before the head, in order; then by priority, and in one by waited × √(size × expected run time)."""
-        before = [each for each in fitting if each.rank < head.rank]
-        after = [each for each in fitting if each.rank >= head.rank]
-        levels = _levels(after)
-        return before + sorted(after, key=lambda each: (levels[each.task_id], self._merit(each)), reverse=True)
-
-    def _merit(self, candidate: Candidate) -> float:
-        size = self._sizes.get(candidate.need)
-        if size is None:
-            need = need_of(candidate.shape)
-            size = self._sizes[candidate.need] = max(space.share(need) for space in self._spaces_for(candidate))
-        waited = max(0.0, (self._now - candidate.rank) / 1000) + self._rules.patience
-        return waited * sqrt(size * candidate.expected)
 
     # --- where and when ---------------------------------------------------------------------------------
 

@@ -25,8 +25,6 @@ class Rules:
     wide: float = 0.9
     #: such a job must have waited at least this part of the head's time
     wide_age: float = 0.2
-    #: added to the time that jobs have waited when they are compared, seconds: newcomers differ by size alone
-    patience: float = 3600.0
     #: seconds that a job is held before its container runs, and after its timeout, at most: promises allow for both
     starting: float = 0.0
     ending: float = 0.0
