@@ -280,8 +280,7 @@ def test_a_reclaimable_head_keeps_the_idle_cores_that_it_was_promised() -> None:
     assert {claim.task_id for claim in made.claims} == {"beside", "before"}
 
 
-def test_who_fills_beside_the_head_goes_by_priority_first_and_by_merit_in_one() -> None:
-    """Of a size, a long job that came late has more merit than a short one that came early."""
+def test_who_fills_beside_the_head_goes_by_priority_and_in_one_by_arrival_however_large_or_long() -> None:
     place, minute = Place(node(), {"x": until(20_000, cpu=3.0)}), 60_000
     now = 100 * minute
 
@@ -298,7 +297,7 @@ def test_who_fills_beside_the_head_goes_by_priority_first_and_by_merit_in_one() 
         return planned(line, place, now=now, **given).claims[0].task_id
 
     assert first(urgent, bulk) == "urgent"
-    assert first(came("later", 3, 0, timeout=300.0), bulk) == "bulk", "of one priority, merit decides"
+    assert first(came("earlier", 3, 0, timeout=300.0), bulk) == "earlier"
     assert first(urgent, aged) == "aged", "it came ninety minutes before"
     short = came("short", 1, 9, timeout=60.0, predicted=100.0), came("shorter", 1, 9, timeout=50.0)
     assert first(urgent, *short) == "shorter"
