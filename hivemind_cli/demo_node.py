@@ -74,7 +74,7 @@ def take_down(state: Path) -> None:
     if document is not None and nodefile.runs(document):
         try:
             with client_of(document) as client:
-                stop_jobs(client, 1.0, StatusLine())
+                stop_jobs(client, document["node"], 1.0, StatusLine())
         except Exception as error:
             print(f"demo: its jobs could not be stopped: {error}", file=sys.stderr)
             if fault_of(error, document["bridge"]) is None:

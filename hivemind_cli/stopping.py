@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,10 +70,35 @@ def stop_node(document: dict[str, Any]) -> None:
     processes.end(document["pid"], document["identity"], patience=PATIENCE)
 
 
-def stop_jobs(client: Client, grace: float | None, line: StatusLine) -> int:
-    """Stop every job that has not ended, those that arrive meanwhile too; how many. Raises CallError."""
+@dataclass(frozen=True)
+class Stopped:
+    """How many jobs were stopped, and whether the node was drained for it: it is to be resumed once it is down."""
+
+    jobs: int = 0
+    drained: bool = False
+
+
+def stop_jobs(client: Client, node: str, grace: float | None, line: StatusLine) -> Stopped:
+    """Stop every job of the node that has not ended, those that arrive meanwhile too. Raises CallError.
+
+    Where other nodes of its site take work, it takes no more of theirs meanwhile, and what any of them may run goes on.
+    """
+    states = {one["node"]: one["state"] for one in client.nodes()}
+    alone = all(state == "down" for name, state in states.items() if name != node)
+    drained = not alone and states.get(node) == "up"
+    if drained:
+        client.drain(node)
+    try:
+        return Stopped(_stop_all(client, node, alone, grace, line), drained)
+    except BaseException:
+        if drained:
+            client.resume(node)
+        raise
+
+
+def _stop_all(client: Client, node: str, alone: bool, grace: float | None, line: StatusLine) -> int:
     stopped: set[str] = set()
-    while active := _active(client):
+    while active := [task_id for task_id, task in _active(client).items() if is_of(task, node, alone)]:
         for task_id in active:
             client.cancel(task_id, grace)
         stopped.update(active)
@@ -82,6 +108,19 @@ def stop_jobs(client: Client, grace: float | None, line: StatusLine) -> int:
     return len(stopped)
 
 
-def _active(client: Client) -> list[str]:
-    page = client.list(state="", owner="", limit=1000, cursor="", active_only=True)
-    return [task["task_id"] for task in page["tasks"]]
+def is_of(task: dict[str, Any], node: str, alone: bool) -> bool:
+    """Whether a job is the node's: it holds it, or nobody else can start it. `alone`: no other node is up. Pure."""
+    if task["node"]:
+        return bool(task["node"] == node)
+    return bool(task["home"] == node or (alone and not task["home"]))
+
+
+def _active(client: Client) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    cursor = ""
+    while True:
+        page = client.list(state="", owner="", limit=1000, cursor=cursor, active_only=True)
+        found.update((task["task_id"], task) for task in page["tasks"])
+        cursor = page["next"]
+        if not cursor:
+            return found

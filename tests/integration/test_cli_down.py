@@ -1,4 +1,4 @@
-"""`hivemind down` of a node whose Redis is somebody else's, and away."""
+"""`hivemind down` of a node whose Redis others share."""
 
 from __future__ import annotations
 
@@ -38,5 +38,37 @@ def test_jobs_that_cannot_be_stopped_keep_the_node_up_and_it_is_said_what_to_do(
             shared.up()
             node.up()
             assert node.json("show", "goes-on")["state"] == "running"
+    finally:
+        shared.down()
+
+
+@pytest.mark.timeout(300)
+def test_what_other_nodes_hold_or_may_run_goes_on(tmp_path: Path) -> None:
+    shared = OwnRedis(tmp_path)
+    shared.up()
+    small = ("--cpu", "0.1", "--memory", "32M")
+    try:
+        with (
+            running_node(tmp_path / "a", "down-a", HIVEMIND_REDIS_URL=shared.url) as mine,
+            running_node(tmp_path / "b", "down-b", HIVEMIND_REDIS_URL=shared.url) as other,
+        ):
+            # A secret ties a job to the node that took it in.
+            for node, task_id in ((mine, "mine"), (other, "others")):
+                node.json("submit", "--id", task_id, "--secret", "KEY=x", *small, BUSYBOX, "sleep", "600")
+            for task_id in ("mine", "others"):
+                eventually(lambda job=task_id: mine.json("show", job)["state"] == "running", 60, "a job that runs")
+            everything = str(mine.json("nodes")["nodes"][0]["allocatable"]["cpu"])
+            mine.json("submit", "--id", "mine-waits", "--secret", "KEY=x", "--cpu", everything, BUSYBOX, "true")
+            mine.json("submit", "--id", "anybodys", "--cpu", everything, BUSYBOX, "true")
+            done = mine.hivemind("down", "--stop-jobs", "--grace", "0")
+            assert (done.returncode, done.stdout) == (0, "")
+            assert "and 2 jobs with it" in done.stderr
+            states = {task["task_id"]: task["state"] for task in other.json("ps", "-a")["tasks"]}
+            assert states == {"mine": "stopped", "mine-waits": "stopped", "others": "running", "anybodys": "waiting"}
+            mine.up()
+            assert {one["node"]: one["state"] for one in other.json("nodes")["nodes"]} == {
+                "down-a": "up",
+                "down-b": "up",
+            }
     finally:
         shared.down()
