@@ -290,11 +290,15 @@ def _record(agent: Agent, job: Job, outcome: Outcome, handle: Handle) -> State:
     latest = persist(handle, lambda: jobs.get(job.task_id))
     step = next_step(latest, outcome, budget=settings.infrastructure_retries, backoff=settings.infrastructure_backoff)
     agent.running.release(job.task_id)
-    # Who follows the log leaves at the job's end, and the next attempt's log begins where this one's ends.
-    agent.runner.send_log(job)
-    if step is not None and persist(handle, lambda: jobs.retry(job, outcome, step)):
+
+    def after_its_log(write: Callable[[], T]) -> T:
+        """Who follows the log leaves at the job's end, and the next attempt's log begins where this one's ends."""
+        agent.runner.send_log(job)
+        return write()
+
+    if step is not None and persist(handle, lambda: after_its_log(lambda: jobs.retry(job, outcome, step))):
         return State.WAITING
-    persist(handle, lambda: jobs.finish(job, outcome))
+    persist(handle, lambda: after_its_log(lambda: jobs.finish(job, outcome)))
     return State(outcome.state)
 
 

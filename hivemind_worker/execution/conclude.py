@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from hivemind_worker.domain.errors import EngineUnavailable
 from hivemind_worker.domain.outcome import Usage
 from hivemind_worker.execution.disk import DiskWatch
 from hivemind_worker.execution.engine import Engine
@@ -16,7 +17,7 @@ from hivemind_worker.execution.logs import Pump
 from hivemind_worker.execution.patience import patiently
 from hivemind_worker.execution.prepared import Ended, Prepared
 from hivemind_worker.execution.requirements import read_marker
-from hivemind_worker.execution.restarts import ended_unread, ended_with_engine
+from hivemind_worker.execution.restarts import ended_unread, ended_with_engine, is_younger
 from hivemind_worker.execution.room import no_room
 from hivemind_worker.execution.since import Moment, rebooted, wall_seconds
 from hivemind_worker.execution.usage import Meter
@@ -50,17 +51,19 @@ def conclude(engine: Engine, settings: Settings, seen: Watched, handle: Handle) 
     The engine is asked once more only where its word can matter.
     """
     prepared, launched, left, meter = seen.prepared, seen.launched, seen.left, seen.meter
-    spec, found, looks = prepared.job.assignment, None, 0
+    spec, looks = prepared.job.assignment, 0
 
-    def look() -> Found | None:
+    def look() -> tuple[Found | None, Moment | None]:
+        """Both of one engine: one that dies between the two questions is asked both again."""
         nonlocal looks
         looks += 1
-        return engine.inspect(launched.container)
+        return engine.inspect(launched.container), engine.started_at()
 
-    if left.code != 0 or left.outage or launched.found is not None:
-        found = patiently(handle, look, started=True)
+    found: Found | None = None
+    engine_started: Moment | None = None
     # A body that is frozen, or between two calls, does not see an engine go and come back.
-    engine_started = engine.started_at() if found is not None else None
+    if left.code != 0 or left.outage or launched.found is not None or _another(engine, prepared.workspace.start):
+        found, engine_started = patiently(handle, look, started=True)
     unread = left.unread or ended_unread(found, engine_started)
     info = seen.pump.finish(settings.log_tail_bytes, unread=unread)
     wall = wall_seconds(found, left.at - seen.started)
@@ -94,6 +97,14 @@ def conclude(engine: Engine, settings: Settings, seen: Watched, handle: Handle) 
     )
     cause, evidence = decide(facts)
     return Ended(cause, evidence, left.code, _usage(meter, wall), info)
+
+
+def _another(engine: Engine, start: Moment | None) -> bool:
+    """Whether the engine that started it is away, or was followed by another."""
+    try:
+        return is_younger(engine.started_at(), start)
+    except EngineUnavailable:
+        return True
 
 
 def _held(prepared: Prepared, left: Exit, disk: DiskWatch) -> int:

@@ -63,7 +63,7 @@ class Engine:
         return answer
 
     def started_at(self) -> Moment | None:
-        """When its process was started; None where that cannot be known. Does not raise."""
+        """When its process was started; None where that cannot be known. Raises EngineUnavailable."""
         return engine_started_at(self._address)
 
     # --- images ----------------------------------------------------------------------------------------

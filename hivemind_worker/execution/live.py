@@ -124,6 +124,8 @@ class Shipper:
         self._thread: threading.Thread | None = None
         self._stopping = False
         self._healthy = True
+        #: tries that Redis did not answer, and whether the next one is not to wait
+        self._failures, self._hurry = 0, False
 
     def open(
         self,
@@ -174,13 +176,21 @@ class Shipper:
             return not live.chunks
 
     def settle_job(self, task_id: str, timeout: float) -> bool:
-        """Wait until no log of this job has anything queued, Redis away or not; whether it has not."""
+        """Have what is queued of this job's logs sent now, and wait for it; whether all is sent.
+
+        Raises StoreUnavailable when Redis was asked meanwhile and did not answer.
+        """
 
         def sent() -> bool:
             return not any(live.chunks for live in self._open if live.task_id == task_id)
 
         with self._changed:
-            return self._changed.wait_for(sent, timeout)
+            failures, self._hurry = self._failures, not sent()
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: sent() or self._failures != failures, timeout)
+            if not sent() and self._failures != failures:
+                raise StoreUnavailable("the job's live log is not all sent: Redis does not answer")
+            return sent()
 
     def retire(self, live: LiveLog, keep: int | None) -> None:
         """Nothing more comes; what is queued still goes out."""
@@ -218,6 +228,7 @@ class Shipper:
                 pause = min(max(0.1, pause * 2), 2.0)
                 with self._changed:
                     self._healthy = False
+                    self._failures += 1
                     if self._stopping:
                         return
                     if trim is not None:
@@ -228,7 +239,8 @@ class Shipper:
         """Rest for `pause` seconds, then wait for work. Nothing and nothing: the end."""
         with self._changed:
             if pause:
-                self._changed.wait_for(lambda: self._stopping, pause)
+                self._changed.wait_for(lambda: self._stopping or self._hurry, pause)
+            self._hurry = False
             while True:
                 now = time.monotonic()
                 if self._trims and self._trims[0][0] <= now:

@@ -12,6 +12,7 @@ import socket
 import struct
 from pathlib import Path
 
+from hivemind_worker.domain.errors import EngineUnavailable
 from hivemind_worker.execution.found import Found
 from hivemind_worker.execution.since import Moment
 from hivemind_worker.execution.wire import Address
@@ -27,13 +28,16 @@ NOTING = 3.0
 
 
 def engine_started_at(address: Address) -> Moment | None:
-    """When the engine's process was started; None where that cannot be known, as over TCP."""
+    """When the engine's process was started; None where that cannot be known, as over TCP. Raises EngineUnavailable."""
     if not address.path:
         return None
     try:
         with address.connect(CONNECT_TIMEOUT) as sock:
             said = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-        pid = struct.unpack("3i", said)[0]
+    except OSError as error:
+        raise EngineUnavailable(f"the container engine does not answer: {error}") from None
+    pid = struct.unpack("3i", said)[0]
+    try:
         return _started(pid if pid > 1 else _noted_pid())
     except (OSError, ValueError, IndexError):
         return None
@@ -60,6 +64,13 @@ def same_engine(one: Moment | None, other: Moment | None) -> bool:
     if one is None or other is None:
         return one is other
     return (one.boot, one.up) == (other.boot, other.up)
+
+
+def is_younger(engine_started: Moment | None, start: Moment | None) -> bool:
+    """Whether the engine that answers now was started after the container was: another one started it. Pure."""
+    if engine_started is None or start is None:
+        return False
+    return engine_started.boot != start.boot or engine_started.up > start.up
 
 
 def ended_with_engine(found: Found | None, engine_started: Moment | None) -> bool:

@@ -319,7 +319,7 @@ class Runner:
             workspace.remove()
 
     def send_log(self, job: Job) -> None:
-        """Wait a while until Redis has all of the attempt's live log."""
+        """Wait a while until Redis has all of the attempt's live log. Raises StoreUnavailable while Redis is away."""
         self._shipper.settle_job(job.task_id, SETTLE)
 
     def close(self, timeout: float = 1.0) -> None:

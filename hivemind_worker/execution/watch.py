@@ -295,8 +295,8 @@ class Watch:
         if copy is None:
             return
         self._copies += 1
-        asked = self._engine.started_at()
         try:
+            asked = self._engine.started_at()
             # An engine that dies ends the stream as if that were all of it.
             if not self._drain(copy) or not same_engine(asked, self._engine.started_at()):
                 if self._copies < COPY_TRIES:

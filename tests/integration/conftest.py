@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +22,12 @@ def engine(stores: Stores) -> Iterator[docker.DockerClient]:
     site = stores.ledger.site_id()
     yield client
     for left in client.api.containers(all=True, filters={"label": f"hivemind.site={site}"}):
-        client.api.remove_container(left["Id"], force=True)
+        with contextlib.suppress(docker.errors.NotFound):
+            try:
+                client.api.remove_container(left["Id"], force=True)
+            except docker.errors.APIError as error:
+                if error.status_code != 409:  # its worker is removing it this very moment
+                    raise
     client.close()
 
 

@@ -162,6 +162,25 @@ def test_output_that_no_engine_was_there_to_read_is_a_marked_gap(kit: Kit, live_
     assert b"may be missing here" in (work.parent / "execution_log.txt").read_bytes()
 
 
+def test_output_that_went_with_an_engine_while_the_worker_looked_away_is_a_marked_gap_of_a_job_that_succeeds(
+    kit: Kit, live_restore: OwnEngine
+) -> None:
+    job, handle = kit.job("sh", "-c", COUNT.replace("exit 7", "exit 0"), image=BUSYBOX), Handle()
+    prepared = kit.prepare(job, handle)
+
+    def look_away() -> None:
+        live_restore.kill()
+        (prepared.workspace.work / "end").touch()
+        until(lambda: not running(kit, job), "it ends without an engine")
+        live_restore.up()
+
+    ended = kit.runner.run(prepared, handle, look_away)
+    handle.close()
+    assert (ended.cause, ended.exit_code) == (Cause.OK, 0)
+    assert b"may be missing here" in kit.live(job, Stream.NOTICE)
+    assert b"may be missing here" in prepared.workspace.log.read_bytes()
+
+
 def running(kit: Kit, job: Job) -> bool:
     """Whether any process of the job's user works in its workspace, asked of the kernel."""
     work = kit.settings.state / "workspaces" / f"{job.task_id}-1" / "work"

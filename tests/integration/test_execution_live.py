@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import pytest
 
 from hivemind_worker.bootstrap import Stores
-from hivemind_worker.domain.errors import EngineUnavailable
+from hivemind_worker.domain.errors import EngineUnavailable, StoreUnavailable
 from hivemind_worker.domain.job import Job
 from hivemind_worker.execution import live
 from hivemind_worker.execution.engine import Engine
@@ -96,6 +96,22 @@ def test_a_long_log_is_cut_to_its_tail_after_the_end_and_a_short_one_is_not(stor
     assert [chunk.number for chunk in stores.logs.read("t1", 0)] == [18, 19, 20]
     shipper.close(5.0)
     assert len(stores.logs.read("t2", 0)) == 1
+
+
+def test_a_job_that_ends_is_told_that_redis_is_away_and_its_log_goes_first_once_it_is_back(
+    stores: Stores, quick: LogStore
+) -> None:
+    shipper = Shipper(quick)
+    with hung(stores):
+        made = fed(shipper, [10])
+        made.close(None)
+        for _ in range(3):  # longer and longer pauses
+            with pytest.raises(StoreUnavailable):
+                shipper.settle_job("t1", 10.0)
+    assert shipper.settle_job("t1", 10.0)
+    assert [chunk.data for chunk in stores.logs.read("t1", 0)] == [b"x" * 10]
+    assert shipper.settle_job("t1", 10.0), "there is nothing left to send"
+    shipper.close(1.0)
 
 
 def test_a_log_of_very_many_chunks_is_bounded_while_its_job_runs(

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from hivemind_worker.domain.errors import EngineUnavailable
 from hivemind_worker.execution.found import Found
-from hivemind_worker.execution.restarts import ended_unread, ended_with_engine, engine_started_at
+from hivemind_worker.execution.restarts import ended_unread, ended_with_engine, engine_started_at, is_younger
 from hivemind_worker.execution.since import Moment
 from hivemind_worker.execution.wire import Address
 
@@ -55,6 +56,19 @@ def test_an_engines_start_is_that_of_the_process_that_listens(tmp_path: Path) ->
     assert started.wall == pytest.approx(time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + started.up, abs=1.0)
 
 
-def test_an_engine_that_is_away_or_elsewhere_tells_no_start(tmp_path: Path) -> None:
-    assert engine_started_at(Address.parse(f"unix://{tmp_path}/nobody")) is None
+def test_an_engine_elsewhere_tells_no_start() -> None:
     assert engine_started_at(Address.parse("tcp://127.0.0.1:1")) is None
+
+
+def test_an_engine_that_is_away_is_not_one_that_cannot_tell(tmp_path: Path) -> None:
+    with pytest.raises(EngineUnavailable):
+        engine_started_at(Address.parse(f"unix://{tmp_path}/nobody"))
+
+
+def test_an_engine_is_another_than_the_containers_if_it_was_started_after_it() -> None:
+    start = Moment("boot", 100.0, 1.0)
+    assert is_younger(Moment("boot", 101.0, 2.0), start)
+    assert is_younger(Moment("next boot", 5.0, 2.0), start)
+    assert not is_younger(Moment("boot", 99.0, 0.0), start)
+    assert not is_younger(None, start)
+    assert not is_younger(Moment("boot", 101.0, 2.0), None)
