@@ -3,7 +3,8 @@
 An owner's use is what it has held of each resource, summed over time; half of it is forgotten in a half-life. What it
 holds now counts on top, for as long as a waiting job probably runs on the average: without that, all that is free would
 go to one owner at a time. The largest of the resources, divided by the owner's weight, is its share; the next job is
-one of the owner whose share with that job would be smallest. Within an owner the line keeps its order.
+one of the owner whose share with half of that job would be smallest (Sainte-Laguë: with all of it, as published, who has
+the larger weight gets more than its part of few places). Within an owner the line keeps its order.
 
 Jobs come in whole numbers and in sizes, so what is held at one moment is seldom as the weights say. Summed over time it
 is: who is short now has its turn sooner. For that, who is ahead must let a larger job of who is behind come by.
@@ -71,7 +72,7 @@ class Turns:
 
         def turn(owner: str) -> tuple[bool, float, float, str, str]:
             first = queues[owner][0]
-            share = self._share(owner, _plus(held.get(owner, NOTHING), self._parts(first)))
+            share = self._share(owner, _plus(held.get(owner, NOTHING), self._parts(first), 0.5))
             return (not self._forgotten(owner, first, held), share, first.rank, first.task_id, owner)
 
         order: list[Candidate] = []
