@@ -3,8 +3,8 @@
 An owner's use is what it has held of each resource, summed over time; half of it is forgotten in a half-life. What it
 holds now counts on top, for as long as a waiting job probably runs on the average: without that, all that is free would
 go to one owner at a time. The largest of the resources, divided by the owner's weight, is its share; the next job is
-one of the owner whose share with half of that job would be smallest (Sainte-Laguë: with all of it, as published, who has
-the larger weight gets more than its part of few places). Within an owner the line keeps its order.
+one of the owner whose share with half of it would be smallest (Sainte-Laguë: with all of it, as published, the larger
+weight gets more than its part of few places). Within an owner the line keeps its order.
 
 Jobs come in whole numbers and in sizes, so what is held at one moment is seldom as the weights say. Summed over time it
 is: who is short now has its turn sooner. For that, who is ahead must let a larger job of who is behind come by.

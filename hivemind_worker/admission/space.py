@@ -196,27 +196,23 @@ class Space:
         `humble`: it gives way to the head even before that was promised its start: what the head waits for is not taken
         for longer than it will probably wait.
         """
-        if self._barrier is None or self._head is None:
+        head = self._head
+        if self._barrier is None or head is None:
             return True
-        if humble and until > self._soon and not _leaves(self.free, need, self._head):
-            return False
-        if until <= self._barrier:
-            return True
-        if not _covers(self._spare, need):
-            return False
-        if self._head.reclaimable and self._spare[5] < need.vector[5]:
-            return False
-        if not (self._head.request.gpus and need.request.gpus):
-            return True
-        after = self._spare_devices.take(self.place(need), need.request.gpu_memory)
-        return after.place(self._head.request) is not None
+        if humble and until > self._soon:
+            left = list(self.free)
+            _less(left, head.vector)
+            if not self._beside(left, self.devices, need, head):
+                return False
+        return until <= self._barrier or self._beside(self._spare, self._spare_devices, need, head)
 
-
-def _leaves(free: list[int], need: Need, head: Need) -> bool:
-    """Whether what is free now suffices for both, or the one takes nothing that the other lacks."""
-    after = list(free)
-    _less(after, head.vector)
-    return _covers(after, need)
+    def _beside(self, left: list[int], devices: Devices, need: Need, head: Need) -> bool:
+        """Whether it fits into what the head leaves, and leaves the head what it needs."""
+        if not _covers(left, need) or (head.reclaimable and left[5] < need.vector[5]):
+            return False
+        if not (head.request.gpus and need.request.gpus):
+            return True
+        return devices.take(self.place(need), need.request.gpu_memory).place(head.request) is not None
 
 
 def _covers(free: list[int] | Vector, need: Need) -> bool:

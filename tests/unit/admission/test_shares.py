@@ -15,7 +15,7 @@ from hivemind_worker.admission.policy import plan
 from hivemind_worker.admission.rules import Place, Rules
 from hivemind_worker.admission.shares import ACCOUNTS, accrue
 from hivemind_worker.domain.line import Candidate, Promise
-from hivemind_worker.domain.node import Node, Reservation
+from hivemind_worker.domain.node import Gpu, Node, Reservation
 from hivemind_worker.domain.resources import GIB
 from hivemind_worker.domain.usage import Account, Usage, read_usage, write_usage
 from tests.builders import candidate, node, row
@@ -149,6 +149,19 @@ def test_who_is_ahead_lets_a_larger_job_of_who_is_behind_come_by() -> None:
     assert started(line, Usage(1, {"bob": used.owners["ann"]})) == ["small"], "the large one is promised its start"
     assert started(line, used) == ["small"], "it ends before the large one could probably start"
     assert started([line[0], replace(line[1], timeout_seconds=500.0)], used) == []
+
+
+def test_who_is_ahead_takes_no_device_that_a_job_of_who_is_behind_waits_for() -> None:
+    gpus = tuple(Gpu(uuid=f"g{at}", name="x", memory=16 * GIB) for at in range(2))
+    held = {"x": row(gpus=("g0",), owner="ann").model_copy(update={"deadline": 400_000, "expected": 100_000})}
+    used = Usage(1, {"ann": Account((0.0, 0.0, 0.0, 9000.0), 1)})
+    line = [
+        candidate("large", rank=0, owner="bob", cpu=0.5, gpus=2),
+        candidate("small", rank=1, owner="ann", cpu=0.5, gpus=1, timeout=300.0),
+        candidate("without", rank=2, owner="ann", cpu=0.5, timeout=300.0),
+    ]
+    made = plan(line, [Place(node(gpus=gpus), held)], worker="w", now=1_000, rules=Rules(weights=WEIGHTS), usage=used)
+    assert [claim.task_id for claim in made.claims] == ["without"]
 
 
 def test_who_is_not_named_has_what_all_have_who_are_not() -> None:
