@@ -101,6 +101,7 @@ def test_the_page_of_a_real_node_follows_what_an_operator_and_its_driver_do(
     page.wait(f"{device}.includes('takes jobs') && {device}.includes('0 B of 15 GiB held; 16 GiB in all')", 60)
     machine.change("GPU-bbbb", remap_pending=1)
     page.wait(f"{said}.includes('GPU 1 is out of service: rows of its memory wait')", 60)
+    assert page.evaluate(f"{said}.split('rows of its memory wait').length") == 2
     machine.change("GPU-bbbb", remap_pending=0)
     node.hivemind("node", "cordon-gpu", "GPU-bbbb")
     page.wait(f"{device}.includes('cordoned') && !{device}.includes('out of service')", 60)

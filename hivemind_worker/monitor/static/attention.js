@@ -31,7 +31,7 @@ function ofDevices(node) {
   const found = node.gpu_trouble ? [["fail", node.gpu_trouble]] : [];
   for (const gpu of node.gpus) {
     const name = t("gpu.name", { index: number(gpu.index) });
-    if (gpu.trouble) found.push(["fail", t("note.gpu_ill", { name, reason: gpu.trouble })]);
+    if (gpu.trouble && gpu.trouble !== node.gpu_trouble) found.push(["fail", t("note.gpu_ill", { name, reason: gpu.trouble })]);
     if (gpu.cordoned) found.push(["degraded", t("note.gpu_cordoned", { name, count: number(gpu.jobs) })]);
   }
   return found;
@@ -51,9 +51,9 @@ export function attention(node) {
 
 const RANK = { fail: 0, degraded: 1, plain: 2 };
 
-/** The same of the parts of the node that serves this page. */
+/** The same of the parts of the node that serves this page, but for devices: the node says more of them itself. */
 export function attentionOfHealth(checks) {
-  return Object.entries(checks).flatMap(([name, check]) => [
+  return Object.entries(checks).filter(([name]) => name !== "gpu").flatMap(([name, check]) => [
     ...(check.status === "fail" || check.status === "degraded" ? [[check.status, `${name}: ${check.detail}`]] : []),
     ...check.warnings.map((warning) => ["degraded", `${name}: ${warning}`]),
   ]);
