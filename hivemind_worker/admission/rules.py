@@ -60,7 +60,7 @@ class Passed:
 
     closed: no node takes work · home: the only node that may hold it takes none · nowhere: no open node could ever hold
     it, `lacking` even where it is empty · owner: its owner runs as many as may · full: too little is free, `lacking` on
-    `node`, the one that comes closest · behind: it fits, but would push the head's reservation back · head: it is the
+    `node`, the one that comes closest · behind: it fits, but the head would wait longer for it · head: it is the
     head and waits for its reservation.
     """
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from hivemind_worker.admission.admitter import Admitter
 from hivemind_worker.admission.rules import Rules
 from hivemind_worker.bootstrap import Stores
 from hivemind_worker.domain.usage import Account, Usage
+from hivemind_worker.settings import Settings
 from tests.builders import new_job, node
+from tests.processes import eventually, until, worker
 
 SHARES = Rules(weights={"*": 1.0})
 
@@ -75,3 +79,17 @@ def test_accounts_that_cannot_be_read_begin_anew(stores: Stores, damaged: str) -
     assert set(stores.ledger.rows("n1")) == {"t1"}
     admitter.make_up_accounts()
     assert stores.ledger.books(()).usage.at > 1
+
+
+def test_a_worker_makes_up_the_accounts_at_its_beats(settings: Settings, stores: Stores, tmp_path: Path) -> None:
+    image, command = "localhost/hivemind-busybox:latest", ("sleep", "600")
+
+    def used() -> float:
+        account = stores.ledger.books(()).usage.owners.get("ann")
+        return account.seconds[0] if account else 0.0
+
+    with worker(settings, stores, tmp_path / "worker.log", HIVEMIND_WEIGHTS="*=1"):
+        stores.jobs.create(new_job("t1", owner="ann", image=image, command=command, timeout_seconds=5.0))
+        eventually(lambda: used() > 0)
+        until(stores, "t1")
+        assert used() > 0
