@@ -8,16 +8,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from bench.figures import Asked, Figures, Started, figures
-from bench.swf import UNKNOWN, TraceJob
+from bench.swf import TraceJob
 from hivemind_worker.admission.forecast import forecast
 from hivemind_worker.admission.policy import plan
 from hivemind_worker.admission.rules import Place, Rules
 from hivemind_worker.domain.line import REMEMBERED, Candidate, Claim, Promise, predict, typical
 from hivemind_worker.domain.node import Node, NodeState, Reservation
 from hivemind_worker.domain.resources import MAX_BYTES, MAX_CPU, MIB, TIB, Amount, Request
-
-#: user and application of a job of a trace that names neither
-NOBODYS = (str(UNKNOWN), str(UNKNOWN))
 
 
 def machine(processors: int) -> Node:
@@ -53,6 +50,11 @@ def simulate(
         return Request(cpu=0.01, memory=8 * MIB, disk=job.processors * MIB, pids=1)
 
     return Replay(jobs, machine(processors), rules, eta, processors_alone).run(processors)
+
+
+def kind_of(job: TraceJob) -> tuple[str, ...]:
+    """What jobs have in common whose run times tell of each other (Assignment.kind)."""
+    return (job.user, job.application) if job.user else ("", job.application, str(job.limit))
 
 
 class Replay:
@@ -112,23 +114,21 @@ class Replay:
         )
 
     def _predicted(self, candidate: Candidate, job: TraceJob) -> Candidate:
-        """From earlier runs; jobs of which nobody knows whose they are and what they run have none in common."""
-        kind = (job.user, job.application)
-        if kind == NOBODYS:
-            return candidate
+        """From earlier runs, by the rules that production has for jobs with and without an owner."""
+        kind = kind_of(job)
         runs = self._runs[(*kind, str(job.processors))], self._runs[kind]
-        return replace(candidate, predicted=predict(*runs), typical=typical(*runs))
+        return replace(candidate, predicted=predict(*runs, shared=not job.user), typical=typical(*runs))
 
     def _finish(self, place: int) -> None:
         """The end of a job is news of its kind: those that wait are predicted anew."""
         job = self._jobs[place]
         del self._rows[str(place)]
-        kind = (job.user, job.application)
+        kind = kind_of(job)
         self._runs[kind].append(job.run / 1000)
         self._runs[(*kind, str(job.processors))].append(job.run / 1000)
         for task_id, candidate in self._line.items():
             other = self._jobs[int(task_id)]
-            if (other.user, other.application) == kind:
+            if kind_of(other) == kind:
                 self._line[task_id] = self._predicted(candidate, other)
 
     def _admit(self, now: int) -> None:

@@ -29,7 +29,7 @@ class MalformedTrace(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class TraceJob:
-    """One job of a trace; times in milliseconds since the trace's beginning."""
+    """One job of a trace; times in milliseconds since the trace's beginning. User and application: '' for unknown."""
 
     number: int
     submit: int
@@ -81,6 +81,9 @@ def read(
     fitting = [job for _, job in jobs if job.processors <= processors]
     if not fitting:
         raise MalformedTrace(f"{path}: holds no job that ran and fits on {processors} processors")
+    if len({(job.user, job.application) for job in fitting}) == 1:
+        # One number for all says no more of whose they are than none does.
+        fitting = [replace(job, user="", application="") for job in fitting]
     return sorted(fitting, key=lambda job: job.submit), processors
 
 
@@ -109,8 +112,8 @@ def parse(line: str, where: str) -> TraceJob | str:
         run=round(min(run, declared) * 1000),
         limit=round(declared * 1000),
         processors=int(size),
-        user=parts[11],
-        application=parts[13],
+        user=parts[11] if values[11] > 0 else "",
+        application=parts[13] if values[13] > 0 else "",
     )
 
 
@@ -141,7 +144,7 @@ def write(path: Path, jobs: Iterable[TraceJob], processors: int, note: str) -> N
     lines = ["; Version: 2.2", f"; Note: {note}", f"; MaxProcs: {processors}"]
     lines += [
         f"{job.number} {job.submit // 1000} -1 {job.run // 1000} {job.processors} -1 -1 {job.processors} "
-        f"{job.limit // 1000} -1 1 {job.user} {job.user} {job.application} 1 -1 -1 -1"
+        f"{job.limit // 1000} -1 1 {job.user or UNKNOWN} {job.user or UNKNOWN} {job.application or UNKNOWN} 1 -1 -1 -1"
         for job in jobs
     ]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -67,8 +67,13 @@ class Assignment(BaseModel):
 
     @property
     def kind(self) -> str:
-        """What it has in common with other runs of its owner's same program."""
+        """What it has in common with other runs of its owner's same program.
+
+        Those that name no owner may be anybody's: of these, only runs of the same timeout are alike.
+        """
         words = (self.owner, self.image, self.bundle_sha256, *self.command[:1])
+        if not self.owner:
+            words += (str(math.ceil(self.timeout_seconds)),)
         return hashlib.sha256("\0".join(words).encode()).hexdigest()[:16]
 
     @property

@@ -85,13 +85,17 @@ def telling(same_size: Sequence[float], any_size: Sequence[float]) -> Sequence[f
     return same_size if len(same_size) >= TELLING else any_size or same_size
 
 
-def predict(same_size: Sequence[float], any_size: Sequence[float]) -> float | None:
+def predict(same_size: Sequence[float], any_size: Sequence[float], *, shared: bool = False) -> float | None:
     """How long a job runs, s, as far as the last runs of its kind tell; None where there was none.
 
     The longest of them: who is taken for short and is not costs others more than who is not taken for short, and a
-    program whose last ten runs were short has shown that it is.
+    program whose last ten runs were short has shown that it is. Not so where nobody says whose the jobs are, and a kind
+    is `shared` by many people: some run of the last ten is always a long one. There it is the median.
     """
-    return max(telling(same_size, any_size), default=None)
+    runs = sorted(telling(same_size, any_size))
+    if not runs:
+        return None
+    return runs[len(runs) // 2] if shared else runs[-1]
 
 
 def typical(same_size: Sequence[float], any_size: Sequence[float]) -> float | None:

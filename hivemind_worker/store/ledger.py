@@ -347,7 +347,7 @@ def _candidate(
             created=int(created),
             timeout_seconds=float(timeout),
             owner=owner.decode(),
-            predicted=predict(*runs),
+            predicted=predict(*runs, shared=not owner),
             typical=typical(*runs),
             line=name,
             home=name.partition("@")[2],

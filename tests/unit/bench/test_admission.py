@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bench import classic
 from bench.admission import TRACES, compare, main
 from bench.replay import simulate
 from bench.swf import TraceJob, at_load, read
@@ -48,6 +49,29 @@ def test_ours_beats_easy_and_breaks_no_reservation() -> None:
     assert made["ours"].max_wait <= 1.5 * made["easy"].max_wait
     assert made["ours"].eta_mean_abs_error is not None
     assert made["ours"].eta_mean_abs_error < (made["easy"].eta_mean_abs_error or 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "load", "slowdown", "points"), [("lublin-12-modal", 0.9, 0.5, 0.75), ("lublin-13-lazy", 0.7, 0.55, 0.25)]
+)
+def test_where_a_trace_does_not_say_whose_jobs_are_the_aims_hold_too(
+    tmp_path: Path, name: str, load: float, slowdown: float, points: float
+) -> None:
+    path = tmp_path / "unnamed.swf"
+    lines = [line.split() for line in (TRACES / f"{name}.swf").read_text().splitlines()]
+    path.write_text("\n".join(" ".join(_unnamed(parts)) for parts in lines))
+    jobs, processors = read(path)
+    assert {(job.user, job.application) for job in jobs} == {("", "")}
+    jobs = at_load(jobs, processors, load)
+    ours, easy = simulate(jobs, processors, eta=False), classic.simulate(jobs, processors, backfill=True, eta=False)
+    assert ours.broken_reservations == 0
+    assert ours.mean_bounded_slowdown <= slowdown * easy.mean_bounded_slowdown
+    assert ours.max_wait <= 1.25 * easy.max_wait
+    assert ours.utilisation >= easy.utilisation - points / 100
+
+
+def _unnamed(parts: list[str]) -> list[str]:
+    return parts if parts[0].startswith(";") else [*parts[:11], "-1", "-1", "-1", *parts[14:]]
 
 
 def short_trace(tmp_path: Path) -> Path:

@@ -21,7 +21,19 @@ def test_a_job_is_read_with_its_declared_limit_and_asked_processors(tmp_path: Pa
     [job], processors = read(trace(tmp_path, "1 5 -1 100 4 -1 -1 6 600 -1 1 7 7 9 1 -1 -1 -1"))
     assert processors == 8
     assert (job.submit, job.run, job.limit, job.processors) == (5_000, 100_000, 600_000, 6)
-    assert (job.user, job.application) == ("7", "9")
+
+
+@pytest.mark.parametrize(("fields", "known"), [("7 7 9", ("7", "9")), ("-1 -1 -1", ("", "")), ("0 -1 -1.0", ("", ""))])
+def test_a_user_or_application_that_is_not_known_is_none(tmp_path: Path, fields: str, known: tuple[str, str]) -> None:
+    [job, _], _ = read(trace(tmp_path, GOOD.replace("7 7 9", fields), GOOD.replace("7 7 9", "8 8 9")))
+    assert (job.user, job.application) == known
+
+
+def test_one_user_and_application_for_all_say_no_more_than_none(tmp_path: Path) -> None:
+    jobs, _ = read(trace(tmp_path, GOOD, GOOD))
+    assert {(job.user, job.application) for job in jobs} == {("", "")}
+    jobs, _ = read(trace(tmp_path, GOOD, GOOD.replace("7 7 9", "7 7 8")))
+    assert {(job.user, job.application) for job in jobs} == {("7", "9"), ("7", "8")}
 
 
 def test_without_a_declared_limit_or_asked_processors_the_used_ones_stand_in(tmp_path: Path) -> None:

@@ -35,6 +35,20 @@ def test_an_eta_counts_with_what_three_quarters_of_the_runs_took_at_most() -> No
     assert candidate("a", timeout=60.0, predicted=50.0).likely == 50.0
 
 
+def test_of_runs_that_are_many_peoples_the_median_is_believed() -> None:
+    """Among ten of anybody's some run is always long, which tells nothing of the next."""
+    runs = [5.0] * 6 + [3600.0] * 3
+    assert predict(runs, [], shared=True) == 5.0
+    assert predict([], [10.0, 40.0, 20.0], shared=True) == 20.0
+    assert predict([], [], shared=True) is None
+
+
+def test_runs_without_an_owner_are_alike_only_by_their_timeout_too() -> None:
+    nobodys, anns = assignment(timeout_seconds=60.0), assignment(owner="ann", timeout_seconds=60.0)
+    assert assignment(timeout_seconds=61.0).kind != nobodys.kind == assignment(timeout_seconds=60.0).kind
+    assert assignment(owner="ann", timeout_seconds=61.0).kind == anns.kind != nobodys.kind
+
+
 def test_a_prediction_is_never_believed_beyond_the_declared_timeout() -> None:
     assert candidate("a", timeout=60.0, predicted=100.0).expected == 60.0
     assert candidate("a", timeout=60.0).expected == 60.0
