@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from hivemind_worker.admission.rules import Place, Rules
 from hivemind_worker.bootstrap import Stores, open_stores
 from hivemind_worker.domain.assignment import Assignment
 from hivemind_worker.domain.line import Candidate
+from hivemind_worker.domain.node import Reservation
 from hivemind_worker.domain.outcome import Cause, Outcome
 from hivemind_worker.domain.resources import GIB, MIB, Amount, Request
 from hivemind_worker.settings import load_settings
@@ -32,6 +34,13 @@ ROUNDS = 300
 SLOTS = 64
 #: rounds before the clock runs: the first admits a whole node full and teaches Redis the scripts
 WARMING = 3
+#: plans on a node that stays full: shapes of those that wait, jobs that end between two plans, rules
+BUSY = tuple(
+    (shapes, ended, rules)
+    for rules in (Rules(), Rules(weights={"owner0": 1.0, "owner1": 3.0}))
+    for shapes in (20, 1000)
+    for ended in (1, 3)
+)
 #: seconds between two heartbeats, as a worker makes them
 BEAT = 2.0
 
@@ -39,6 +48,9 @@ BEAT = 2.0
 def measure() -> dict[str, Any]:
     """Decisions a second, and ms a round."""
     result: dict[str, Any] = {"plan, decisions/s": _plans()}
+    for shapes, ended, rules in BUSY:
+        name = f"the plan on a full node, {ended} ended, 1,000 waiting in {shapes:,} shapes"
+        result[f"{name}, with shares" if rules.weights else name] = _busy(shapes, ended, rules)
     for name, lines, waiting, ended in (
         ("round after 8 ends, 1,000 waiting in 20 lines", 20, WAITING, 8),
         ("round after 64 ends, 1,000 waiting in 20 lines", 20, WAITING, 64),
@@ -68,6 +80,41 @@ def _plans() -> float:
     while time.perf_counter() - begun < 3.0:
         started += len(plan(line, [Place(node, {})], worker="w", now=0, reasons=False).claims)
     return started / (time.perf_counter() - begun)
+
+
+def _busy(shapes: int, ended: int, rules: Rules) -> dict[str, float]:
+    """The policy on a node that is full but for what has ended since the last plan; the line is filled up again."""
+    node, now, made = machine(SLOTS), 2_000_000, WAITING
+    waiting = {str(number): _owned(number, shapes) for number in range(WAITING)}
+    rows: dict[str, Reservation] = {}
+    promise, times, started = None, list[float](), 0
+    for number in range(-WARMING, ROUNDS):
+        line = list(waiting.values())
+        at = time.perf_counter()
+        found = plan(line, [Place(node, rows)], worker="w", now=now, rules=rules, promise=promise, reasons=False)
+        if number >= 0:
+            times.append(1000 * (time.perf_counter() - at))
+            started += len(found.claims)
+        promise, now = found.promise, now + 1000
+        for claim in found.claims:
+            rows[claim.task_id] = claim.row
+            del waiting[claim.task_id]
+            waiting[str(made)] = _owned(made, shapes)
+            made += 1
+        for task_id in list(rows)[:ended]:
+            del rows[task_id]
+    return {
+        "p50": percentile(times, 0.5),
+        "p99": percentile(times, 0.99),
+        "decisions/s": 1000 * started / sum(times),
+    }
+
+
+def _owned(number: int, shapes: int) -> Candidate:
+    """One of eight owners' jobs, of one of so many shapes."""
+    request = _request(number).model_copy(update={"memory": 64 * MIB + number % shapes * 4096})
+    created = 1000 * number
+    return replace(_candidate(number), shape=request.shape, rank=created, created=created, owner=f"owner{number % 8}")
 
 
 def _request(number: int) -> Request:

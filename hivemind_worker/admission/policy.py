@@ -83,9 +83,8 @@ class _Planning:
         #: whose room was looked at since something started
         self._looked: set[str] = set()
         self._able: dict[str, bool] = {}
-        self._kept_for = ""
-        self._at = 0
-        self._unspared: set[str] = set()
+        #: need → an end by which it was declared to be gone, and would have cost the head its room
+        self._unspared: dict[str, int] = {}
         self.claims: list[Claim] = []
         self.promise = promise
         self.broken: Promise | None = None
@@ -98,7 +97,7 @@ class _Planning:
             self.promise = None
             return
         fair, promised = self._turns is not None, head.task_id
-        fitting = [each for each in self._line if self._covers(each)]
+        fitting = self._fitting(self._line)
         if fitting:
             self._reserve(head, with_slack=True)
         if fair:
@@ -113,7 +112,8 @@ class _Planning:
         if head is None:
             self.promise = None
             return
-        fitting = [each for each in fitting if each.task_id not in self._started and self._covers(each)]
+        if self._started:
+            fitting = self._fitting(each for each in fitting if each.task_id not in self._started)
         if not fitting and self._holds(head):
             return
         self._reserve(head, with_slack=True)
@@ -163,22 +163,42 @@ class _Planning:
         """The open nodes that may hold it: its home alone, if it has one."""
         return self._homes.get(candidate.home, ()) if candidate.home else self._spaces
 
+    def _fitting(self, candidates: Iterable[Candidate]) -> list[Candidate]:
+        """Those for whom some node has room now. Each need is looked at once."""
+        known: dict[str, bool] = {}
+        found = []
+        for each in candidates:
+            alike = each.need if each.home else each.shape
+            covered = known.get(alike)
+            if covered is None:
+                covered = known[alike] = self._covers(each)
+            if covered:
+                found.append(each)
+        return found
+
     def _covers(self, candidate: Candidate) -> bool:
         """Whether some node has room now. What did not fit once does not fit later in the same plan."""
         alike = candidate.need
         covered = self._covered.get(alike)
         if covered is None or (covered and alike not in self._looked):
             need = need_of(candidate.shape)
-            covered = self._covered[alike] = any(space.covers(need) for space in self._spaces_for(candidate))
+            covered = False
+            for space in self._spaces_for(candidate):
+                if space.covers(need):
+                    covered = True
+                    break
+            self._covered[alike] = covered
             self._looked.add(alike)
         return covered
 
     def _short(self, fitting: Iterable[Candidate], head: Candidate) -> list[Candidate]:
         """The short ones of at least the head's priority: the highest first, and of one the shortest."""
+        short, level = self._rules.short, head.created - head.rank
         chosen = [
             each
             for each in fitting
-            if each.expected <= self._rules.short and each.created - each.rank >= head.created - head.rank
+            if (each.timeout_seconds <= short or (each.predicted is not None and each.predicted <= short))
+            and each.created - each.rank >= level
         ]
         levels = _levels(chosen)
         return sorted(chosen, key=lambda each: (-levels[each.task_id], each.expected))
@@ -190,14 +210,16 @@ class _Planning:
 
     def _wide(self, fitting: Iterable[Candidate], head: Candidate) -> list[Candidate]:
         """Those that take nearly a node, in the line's order, if they have waited a good part of the head's time."""
-        least = self._rules.wide_age * (self._now - head.created)
+        least, level = self._rules.wide_age * (self._now - head.created), head.created - head.rank
         wide: dict[str, bool] = {}
         chosen = []
         for each in fitting:
-            if each.need not in wide:
-                wide[each.need] = self._takes_a_node(each)
-            urgent = each.created - each.rank >= head.created - head.rank
-            if wide[each.need] and urgent and self._now - each.created >= least:
+            if self._now - each.created < least or each.created - each.rank < level:
+                continue
+            alike = each.need if each.home else each.shape
+            if alike not in wide:
+                wide[alike] = self._takes_a_node(each)
+            if wide[alike]:
                 chosen.append(each)
         return chosen
 
@@ -247,6 +269,8 @@ class _Planning:
         if why == "turn":
             for space in self._spaces:
                 space.let_go()
+        elif until >= self._unspared.get(candidate.need, until + 1):
+            return
         fitting = [space for space in self._spaces_for(candidate) if space.covers(need)]
         if not fitting:
             self._covered[candidate.need] = False
@@ -254,6 +278,9 @@ class _Planning:
         humble = self._turns is not None and self._turns.ahead(candidate.owner, head)
         sparing = [space for space in fitting if space.spares(need, until, humble=humble)]
         if not sparing:
+            if self._turns is None and not need.request.gpus:
+                # Room only shrinks until it is kept anew. Of devices that does not hold: another may be the next.
+                self._unspared[candidate.need] = min(until, self._unspared.get(candidate.need, until))
             return
         space = sparing[0] if len(sparing) == 1 else min(sparing, key=lambda each: (each.tightness(need), each.name))
         gpus = space.place(need)

@@ -59,6 +59,8 @@ class Turns:
         self._weights, self._whole, self._largest = rules.weights, _whole(places), _largest(places)
         self._used = accrue(usage, places, now, rules.half_life).owners
         self._held = _held(places)
+        #: parts of the site, by shape
+        self._known: dict[str, Parts] = {}
         self._others = rules.weights.get(OTHERS, 1.0)
         self._since = now - rules.half_life * 1000
         self._horizon = sum(each.expected for each in line) / len(line) if line else 0.0
@@ -108,9 +110,13 @@ class Turns:
         return owner not in held and first.created <= self._since and (account is None or account.last <= self._since)
 
     def _parts(self, candidate: Candidate) -> Parts:
-        request = need_of(candidate.shape).request
-        devices = request.gpus * _part(request.gpu_memory, self._largest)
-        return _of((request.millicores, request.memory, request.disk, devices), self._whole)
+        parts = self._known.get(candidate.shape)
+        if parts is None:
+            request = need_of(candidate.shape).request
+            devices = request.gpus * _part(request.gpu_memory, self._largest)
+            parts = _of((request.millicores, request.memory, request.disk, devices), self._whole)
+            self._known[candidate.shape] = parts
+        return parts
 
 
 def _held(places: Sequence[Place]) -> dict[str, Parts]:

@@ -119,13 +119,16 @@ class Space:
 
     def share(self, need: Need) -> float:
         """The part of the node that it takes, of the resource it takes most of; processes and slots do not count."""
-        shares = [part / whole for part, whole in zip(need.vector[:3], self.whole[:3], strict=True) if whole > 0]
-        gpus = sum(1 for gpu in self.node.gpus if gpu.usable)
-        if need.request.gpus and gpus:
+        largest = 0.0
+        for at in (0, 1, 2):
+            if self.whole[at] > 0:
+                largest = max(largest, need.vector[at] / self.whole[at])
+        gpus = sum(1 for gpu in self.node.gpus if gpu.usable) if need.request.gpus else 0
+        if gpus:
             lent = max(gpu.lendable for gpu in self.node.gpus if gpu.usable)
             part = need.request.gpu_memory / lent if need.request.gpu_memory and lent else 1.0
-            shares.append(need.request.gpus * part / gpus)
-        return max(shares, default=0.0)
+            largest = max(largest, need.request.gpus * part / gpus)
+        return largest
 
     def tightness(self, need: Need) -> float:
         """How much of the node would be left: smaller is the better place, so that large holes stay whole."""
