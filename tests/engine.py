@@ -14,10 +14,10 @@ call it, one at a time.
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import signal
 import subprocess
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -188,10 +188,17 @@ class OwnEngine:
             subprocess.run(["umount", "--lazy", place], check=False)
 
 
+def own_folder(prefix: str) -> Path:
+    """A new directory with a short path, as sockets need, whose name a containerd namespace may have too."""
+    folder = Path("/tmp") / f"{prefix}{secrets.token_hex(4)}"
+    folder.mkdir(mode=0o700)
+    return folder
+
+
 @contextmanager
 def private_engine(images: Sequence[str] = (BUSYBOX,), *, live_restore: bool = False) -> Iterator[OwnEngine]:
     """An engine that is up and has these images; nothing of it is left afterwards."""
-    engine = OwnEngine(Path(tempfile.mkdtemp(prefix="hm-e-", dir="/tmp")), live_restore=live_restore)
+    engine = OwnEngine(own_folder("hm-e-"), live_restore=live_restore)
     try:
         engine.up()
         engine.load(*images)

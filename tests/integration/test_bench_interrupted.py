@@ -13,6 +13,7 @@ from pathlib import Path
 import docker
 import pytest
 
+from tests.engine import own_folder
 from tests.processes import REPOSITORY, eventually
 
 
@@ -36,9 +37,8 @@ def processes(below: Path) -> list[bytes]:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("how", ["Ctrl-C", "SIGTERM"])
-def test_an_interrupted_benchmark_leaves_nothing(engine: docker.DockerClient, tmp_path: Path, how: str) -> None:
-    own = tmp_path / "own"
-    own.mkdir()
+def test_an_interrupted_benchmark_leaves_nothing(engine: docker.DockerClient, how: str) -> None:
+    own = own_folder("hm-b-")
     env = {name: value for name, value in os.environ.items() if not name.startswith("HIVEMIND_")}
     env |= {"TMPDIR": str(own), "PYTHONPATH": str(REPOSITORY)}
     command = [sys.executable, "-m", "bench.live", "--small", "200", "--large", "0", "--alone", "0"]
@@ -60,3 +60,4 @@ def test_an_interrupted_benchmark_leaves_nothing(engine: docker.DockerClient, tm
     assert containers(engine, own) == []
     assert processes(own) == []
     assert list(own.iterdir()) == []
+    own.rmdir()

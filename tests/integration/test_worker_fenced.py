@@ -101,7 +101,8 @@ def test_a_worker_that_slept_before_it_started_a_container_does_not_start_it_for
     said = tmp_path / "w1.log"
     with worker(settings, stores, said, name="w1", **points) as first:
         submit(stores, "late", 'echo "attempt $HIVEMIND_ATTEMPT"')
-        os.waitid(os.P_PID, first.pid, os.WSTOPPED | os.WNOWAIT)
+        eventually(lambda: list(armed.glob(".fired-*")))  # it waits there to be struck
+        freeze(first)
         asleep = engine.containers.get("hm-late-1").id
         eventually(lambda: not stores.ledger.living(settings.node_id, ["celery@w1"]), timeout=60)
         held = stores.jobs.get("late")
