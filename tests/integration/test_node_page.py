@@ -166,7 +166,7 @@ def test_a_device_that_falls_ill_or_is_cordoned_says_so_before_the_readers_eyes(
 
 
 def test_a_node_is_drained_by_keyboard_and_says_until_when_it_has_jobs(page: Page, site: Site) -> None:
-    site.start("t1", deadline=in_minutes(120))
+    site.start("t1", deadline=in_minutes(119))
     show(page)
     page.wait("!document.getElementById('drain').hidden")
     for _ in range(30):
