@@ -11,6 +11,9 @@ import pytest
 
 from hivemind_worker.bootstrap import Stores
 from hivemind_worker.settings import Settings
+from tests.browser import Page, chromium
+from tests.serving import serving
+from tests.site import Site
 
 from .execution_kit import Kit, Proxy
 
@@ -56,3 +59,21 @@ def shaky(settings: Settings, stores: Stores, proxy: Proxy) -> Iterator[Kit]:
     proxy.cut()
     proxy.mend()
     made.close()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    with chromium(tmp_path_factory.mktemp("browser")) as page:
+        yield page
+
+
+@pytest.fixture
+def page(browser: Page, settings: Settings, site: Site) -> Iterator[Page]:
+    """The browser's tab, on a monitor of this test's own, which shows the test file's `site`."""
+    with serving(settings, site.stores) as client:
+        browser.origin = str(client.base_url).rstrip("/")
+        browser.complaints.clear()
+        browser.requests.clear()
+        browser.shape()
+        yield browser
+        browser.goto("about:blank")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,28 +19,11 @@ CONTROLS = ("button", "link", "combobox", "searchbox", "checkbox")
 EVIL = "<img src=x onerror=window.pwned=1>"
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    with chromium(tmp_path_factory.mktemp("browser")) as page:
-        yield page
-
-
 @pytest.fixture
 def site(stores: Stores) -> Site:
     made = Site(stores)
     made.announce()
     return made
-
-
-@pytest.fixture
-def page(browser: Page, settings: Settings, site: Site) -> Iterator[Page]:
-    """The browser's tab, on a monitor of this test's own."""
-    with serving(settings, site.stores) as client:
-        browser.origin = str(client.base_url).rstrip("/")
-        browser.complaints.clear()
-        browser.requests.clear()
-        yield browser
-        browser.goto("about:blank")
 
 
 def row(task_id: str) -> str:

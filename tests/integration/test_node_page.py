@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from hivemind_worker.bootstrap import Stores, open_stores
 from hivemind_worker.domain.node import Gpu, NodeState
 from hivemind_worker.domain.resources import GIB, MIB
 from hivemind_worker.settings import Settings, load_settings
-from tests.browser import Page, chromium
+from tests.browser import Page
 from tests.builders import request
 from tests.redis_server import OwnRedis
 from tests.serving import serving
@@ -51,12 +50,6 @@ PALE = """(() => {
 })()"""
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    with chromium(tmp_path_factory.mktemp("browser")) as page:
-        yield page
-
-
 @pytest.fixture
 def settings(tmp_path: Path, redis_url: str) -> Settings:
     """A node that nobody takes for silent while a slow browser looks at it."""
@@ -69,17 +62,6 @@ def site(stores: Stores) -> Site:
     made = Site(stores)
     made.announce(gpus=CARDS)
     return made
-
-
-@pytest.fixture
-def page(browser: Page, settings: Settings, site: Site) -> Iterator[Page]:
-    """The browser's tab, on a monitor of this test's own."""
-    with serving(settings, site.stores) as client:
-        browser.origin = str(client.base_url).rstrip("/")
-        browser.complaints.clear()
-        browser.shape()
-        yield browser
-        browser.goto("about:blank")
 
 
 def show(page: Page, path: str = "/nodes/n1") -> None:

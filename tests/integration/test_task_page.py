@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,9 +11,8 @@ from hivemind_worker.domain.outcome import Cause, Outcome
 from hivemind_worker.domain.retry import Step
 from hivemind_worker.settings import Settings, load_settings
 from hivemind_worker.store.logs import Stream
-from tests.browser import Page, chromium
+from tests.browser import Page
 from tests.builders import request
-from tests.serving import serving
 from tests.site import Site
 
 #: whether a remark in the log can be read without scrolling
@@ -24,12 +22,6 @@ IN_SIGHT = """(() => {
     const {top, bottom} = remark.getBoundingClientRect();
     return remark.classList.contains("shown") && top >= log.top && bottom <= log.bottom;
 })()"""
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    with chromium(tmp_path_factory.mktemp("browser")) as page:
-        yield page
 
 
 @pytest.fixture
@@ -44,16 +36,6 @@ def site(stores: Stores) -> Site:
     made = Site(stores)
     made.announce()
     return made
-
-
-@pytest.fixture
-def page(browser: Page, settings: Settings, site: Site) -> Iterator[Page]:
-    """The browser's tab, on a monitor of this test's own."""
-    with serving(settings, site.stores) as client:
-        browser.origin = str(client.base_url).rstrip("/")
-        browser.complaints.clear()
-        yield browser
-        browser.goto("about:blank")
 
 
 def show(page: Page, task_id: str) -> None:
