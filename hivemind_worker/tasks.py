@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import structlog
@@ -23,11 +24,12 @@ from hivemind_worker.domain.errors import (
 )
 from hivemind_worker.domain.fence import standing
 from hivemind_worker.domain.job import Job, State
-from hivemind_worker.domain.outcome import Cause, Outcome
+from hivemind_worker.domain.outcome import Cause, LogInfo, Outcome
 from hivemind_worker.domain.poison import poison_outcome
 from hivemind_worker.domain.retry import next_step
 from hivemind_worker.execution.device_refusals import DevicesRefused
 from hivemind_worker.execution.handle import Detached, Handle
+from hivemind_worker.execution.logs import append_notice
 from hivemind_worker.execution.runner import Ended, Prepared
 from hivemind_worker.fenced import settle
 from hivemind_worker.killpoints import reach
@@ -43,6 +45,7 @@ FRESH = 5.0
 ONE_MAPPING = "hivemind.run_job takes one mapping: the fields of an assignment"
 #: seconds between looks at what the node says of itself
 LOOK = 0.1
+WORDS_OF_LOSS = "nobody saw this attempt's end: what its container wrote, or the end of that, is missing here"
 WORDS_OF_GIVING_UP = "it took its workers down and is given up: what it wrote since is missing here"
 
 
@@ -248,7 +251,22 @@ def _execute(agent: Agent, job: Job, handle: Handle) -> tuple[Prepared | None, E
         log.exception("attempt broke", job_id=job.task_id, attempt=job.attempt)
         ended = Ended(cause=Cause.INTERNAL, evidence=f"{type(error).__name__}: {error}")
     agent.runner.put_down(prepared, handle)
+    if agent.runner.may_have_run(job, prepared):
+        ended = _with_the_loss_marked(agent, job, prepared, ended, handle)
     return prepared, ended
+
+
+def _with_the_loss_marked(agent: Agent, job: Job, prepared: Prepared | None, ended: Ended, handle: Handle) -> Ended:
+    """Say in its log that an attempt which nobody watched to its end may have written more. Raises Detached."""
+
+    def say() -> None:
+        agent.runner.send_log(job)  # what is on its way comes first
+        agent.stores.logs.say(job.task_id, job.attempt, WORDS_OF_LOSS, worker=job.worker)
+
+    persist(handle, say)
+    if prepared is not None:
+        append_notice(prepared.workspace.log, WORDS_OF_LOSS)
+    return replace(ended, log=LogInfo(bytes=ended.log.bytes, truncated=True))
 
 
 def _until_known(agent: Agent, handle: Handle) -> None:

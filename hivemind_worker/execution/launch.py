@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import structlog
 
 from hivemind_worker.domain.errors import EngineUnavailable, EngineUnreachable, EntrypointRefused, JobRefused
+from hivemind_worker.domain.job import Job, State
 from hivemind_worker.domain.outcome import Cause
 from hivemind_worker.execution.engine import Engine, NameTaken
 from hivemind_worker.execution.found import Found
@@ -92,6 +93,11 @@ def launch(
             look_first = True  # the call may have been heard although its answer was not
 
 
+def had_started(job: Job) -> bool:
+    """Whether the record says that the attempt's container was seen started."""
+    return job.state in (State.RUNNING, State.COLLECTING)
+
+
 def check_owner(identity: Identity, found: Found) -> None:
     """Raises ForeignContainer, ContainerLost."""
     if not identity.owns(found):
@@ -128,7 +134,7 @@ def _try(
     found = find_container(engine, prepared.identity) if look_first else None
     if found is None:
         check(handle)
-        if prepared.workspace.start_noted:
+        if prepared.workspace.start_noted and not had_started(prepared.job):
             raise StartUnknown
         found = _create(engine, settings, prepared, handle)
     if found is not None:
@@ -149,7 +155,10 @@ def _try(
         engine.start(prepared.container)
     except EngineRefused as refused:
         output.close()
-        raise _start_refused(refused) from None
+        refusal = _start_refused(refused)
+        if isinstance(refusal, EntrypointRefused):
+            prepared.workspace.forget_start()  # there is no such program: nothing ran
+        raise refusal from None
     except EngineUnreachable:
         output.close()
         prepared.workspace.forget_start()

@@ -183,11 +183,7 @@ class Pump:
 
     def _tell_file_lost(self) -> None:
         """Into the file itself, should there be room again."""
-        try:
-            with self._path.open("ab") as file:
-                file.write(b"\n" + notice("the rest of this file could not be written; the live log has its end"))
-        except OSError as error:
-            log.warning("log file cut short without a word", file=self._path.parent.name, error=str(error))
+        append_notice(self._path, "the rest of this file could not be written; the live log has its end")
 
     def _note_cut_short(self) -> None:
         self._truncated = True
@@ -233,6 +229,15 @@ class Pump:
 
     def _gap(self, gone: int) -> str:
         return f"{gone} bytes of output were dropped here: the log is capped at {self._cap} bytes"
+
+
+def append_notice(path: Path, words: str) -> None:
+    """The node's own word at the end of a log's file, should there be room. Does not raise."""
+    try:
+        with path.open("ab") as file:
+            file.write((b"\n" if file.tell() else b"") + notice(words))
+    except OSError as error:
+        log.warning("log file cut short without a word", file=path.parent.name, error=str(error))
 
 
 def _close(file: BinaryIO | None) -> OSError | None:

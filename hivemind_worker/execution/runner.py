@@ -11,7 +11,7 @@ from pathlib import Path
 import structlog
 
 from hivemind_worker.domain.errors import BundleLost, BundleRefused, EngineUnavailable, HiveMindError, NotFound
-from hivemind_worker.domain.job import Job, State
+from hivemind_worker.domain.job import Job
 from hivemind_worker.execution.bundle import BundleLimits, check_disk, extract_bundle
 from hivemind_worker.execution.conclude import Watched, conclude
 from hivemind_worker.execution.device_refusals import DevicesRefused, gives_none
@@ -21,7 +21,7 @@ from hivemind_worker.execution.entrypoint import choose_entrypoint
 from hivemind_worker.execution.gpus import GpuSight, GpuWatch, NoGpus
 from hivemind_worker.execution.handle import Handle
 from hivemind_worker.execution.images import ensure_image
-from hivemind_worker.execution.launch import ContainerLost, Launched, StartUnknown, check_owner, find_container, launch
+from hivemind_worker.execution.launch import ContainerLost, Launched, check_owner, find_container, had_started, launch
 from hivemind_worker.execution.live import Shipper
 from hivemind_worker.execution.logs import SETTLE, Pump
 from hivemind_worker.execution.patience import check, patiently
@@ -122,16 +122,14 @@ class Runner:
     def _find_again(self, job: Job, identity: Identity, handle: Handle) -> Prepared | None:
         """What a worker that died left of this very attempt. Raises ContainerLost, ForeignContainer."""
         workspace = find_workspace(self._base, job.task_id, job.attempt)
-        had_started = job.state in (State.RUNNING, State.COLLECTING)
-        if workspace is None and not had_started:
+        if workspace is None and not had_started(job):
             return None
         found = patiently(handle, lambda: find_container(self._engine, identity), started=True)
         if found is None:
-            if had_started:
+            if workspace is None:
                 raise ContainerLost
-            if workspace is not None and workspace.start_noted:
-                raise StartUnknown
-            return None
+            # Its files and what was read of its log go into the artifact; `launch` says that its container is gone.
+            return Prepared(job, workspace, identity, None) if had_started(job) or workspace.start_noted else None
         check_owner(identity, found)
         if workspace is None:
             try:
@@ -218,6 +216,7 @@ class Runner:
         except EngineRefused as refused:
             if not (prepared.gpus and gives_none(refused.words)):
                 raise
+            prepared.workspace.forget_start()
             self._no_devices(refused.words)
             raise DevicesRefused(refused.status, refused.words) from None
 
@@ -244,6 +243,12 @@ class Runner:
         return roots
 
     # --- after -------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def may_have_run(job: Job, prepared: Prepared | None) -> bool:
+        """Whether the attempt's container may have written something: the record or the workspace notes its start."""
+        noted = prepared is not None and prepared.workspace.start_noted
+        return noted or had_started(job)
 
     def keep(self, prepared: Prepared | None) -> bool:
         """Mark a failed attempt's workspace to be kept a while, where settings ask for it; whether it will be.

@@ -1,0 +1,63 @@
+"""An attempt whose end nobody saw: what there is of it comes back, and its log says that there may have been more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import docker
+
+from hivemind_worker.bootstrap import Stores
+from hivemind_worker.domain.job import State
+from hivemind_worker.domain.outcome import Cause
+from hivemind_worker.execution.workspace import find_workspace
+from hivemind_worker.settings import Settings
+from hivemind_worker.tasks import WORDS_OF_LOSS
+from tests.integration.test_worker import artifact, log_text, submit, until_clean, until_log
+from tests.processes import eventually, until, worker
+
+SAID = f"[hivemind] {WORDS_OF_LOSS}\n".encode()
+NO_MORE = {"HIVEMIND_INFRASTRUCTURE_RETRIES": "0"}
+
+
+def test_a_container_removed_while_no_worker_watched_is_said_in_the_log_and_the_files_come_back(
+    settings: Settings, stores: Stores, engine: docker.DockerClient, tmp_path: Path
+) -> None:
+    with worker(settings, stores, tmp_path / "w1.log", **NO_MORE) as first:
+        submit(stores, "gone", "echo data > result.txt; echo line 1; sleep 600")
+        until_log(stores, "gone", b"line 1\n")
+        first.kill()
+        first.wait()
+        engine.containers.get("hm-gone-1").remove(force=True)
+    with worker(settings, stores, tmp_path / "w2.log", **NO_MORE):
+        job = until(stores, "gone")
+        assert job.outcome is not None
+        assert (job.state, job.outcome.cause, job.attempt) == (State.FAILED, Cause.ENGINE, 1)
+        assert job.outcome.log.truncated
+        inside = artifact(stores, job)
+        assert inside["result.txt"] == b"data\n"
+        assert inside["execution_log.txt"].endswith(SAID)
+        assert log_text(stores, "gone") == b"line 1\n" + SAID
+        until_clean(engine, settings, "gone")
+
+
+def test_a_start_that_the_engine_does_not_remember_is_said_in_the_log_and_the_next_attempts_lines_follow(
+    settings: Settings, stores: Stores, engine: docker.DockerClient, tmp_path: Path
+) -> None:
+    armed = tmp_path / "armed"
+    armed.mkdir()
+    (armed / "container-created").write_text("freeze")
+    points = {"CHAOS_KILLPOINTS": "tests.chaos.points", "CHAOS_ARMED": str(armed)}
+    with worker(settings, stores, tmp_path / "w1.log", **points) as first:
+        submit(stores, "unsure", 'echo "attempt $HIVEMIND_ATTEMPT"')
+        eventually(lambda: list(armed.glob(".fired-*")))  # it waits there to be struck
+        first.kill()
+        first.wait()
+        workspace = find_workspace(settings.state / "workspaces", "unsure", 1)
+        assert workspace is not None
+        workspace.note_start()  # as it would have done next, right before the engine died
+    with worker(settings, stores, tmp_path / "w2.log"):
+        job = until(stores, "unsure")
+        assert (job.state, job.attempt) == (State.COMPLETED, 2)
+        assert log_text(stores, "unsure") == SAID + b"attempt 2\n"
+        assert artifact(stores, job)["execution_log.txt"] == b"attempt 2\n"
+        until_clean(engine, settings, "unsure")
