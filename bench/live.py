@@ -181,6 +181,7 @@ def _alone(here: BenchNode, count: int) -> dict[str, float]:
             seen = _follow(stores, cursor, task_id, State.RUNNING)
             found = engine.inspect(f"hm-{task_id}-1")
             _follow(stores, cursor, task_id, State.COMPLETED)
+            _until_gone(engine, f"hm-{task_id}-1")  # the node is idle once the engine has nothing more to do either
             if number < 3 or found is None or found.created_at is None:  # the first warm what is cached
                 continue
             created = stores.jobs.get(task_id).times.created
@@ -192,6 +193,14 @@ def _alone(here: BenchNode, count: int) -> dict[str, float]:
         for name, values in times.items()
         for share in (50, 99)
     }
+
+
+def _until_gone(engine: Engine, name: str) -> None:
+    pause, latest = threading.Event(), time.monotonic() + STUCK
+    while engine.inspect(name) is not None:
+        if time.monotonic() > latest:
+            raise RuntimeError(f"container {name} is not removed")
+        pause.wait(EVERY)
 
 
 def _follow(stores: Stores, cursor: str, task_id: str, until: State) -> dict[str, int]:

@@ -26,6 +26,7 @@ from hivemind_worker.domain.node import Reservation
 from hivemind_worker.domain.outcome import Cause, Outcome
 from hivemind_worker.domain.resources import GIB, MIB, Amount, Request
 from hivemind_worker.settings import load_settings
+from hivemind_worker.store.hints import HintQueue
 from hivemind_worker.store.jobs import NewJob
 
 WAITING = 1_000
@@ -43,6 +44,8 @@ BUSY = tuple(
 )
 #: seconds between two heartbeats, as a worker makes them
 BEAT = 2.0
+#: about what a hint has
+HINT_BYTES = 900
 
 
 def measure() -> dict[str, Any]:
@@ -144,7 +147,8 @@ def _rounds(stores: Stores, lines: int, waiting: int, ended: int = 8) -> dict[st
         node="n1",
         worker="w1",
         rules=Rules(),
-        hint=lambda *attempt: begun.append(attempt),
+        queue=HintQueue("ticks", lambda *_: "x" * HINT_BYTES),
+        hinted=lambda *attempt: begun.append(attempt),
     )
     times, admitted, running, next_beat = [], 0, list[tuple[str, int]](), 0.0
     for number in range(-WARMING, ROUNDS):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import IO
 from uuid import uuid4
 
@@ -36,6 +37,7 @@ from hivemind_worker.execution.runner import Runner
 from hivemind_worker.housekeeping import Rounds, housekeeping
 from hivemind_worker.settings import Settings
 from hivemind_worker.store.connection import prober
+from hivemind_worker.store.hints import HintQueue
 from hivemind_worker.store.wakeups import Ear
 
 log = structlog.get_logger()
@@ -113,9 +115,7 @@ def take_name(settings: Settings, worker: str) -> IO[bytes]:
     return lock
 
 
-def build_agent(
-    settings: Settings, *, worker: str, send: Callable[[str, int], None], leave: Callable[[str], None]
-) -> Agent:
+def build_agent(settings: Settings, *, worker: str, queue: HintQueue, leave: Callable[[str], None]) -> Agent:
     """Wire a worker. Redis and the engine may be away; they are needed only once there is work.
 
     Raises HiveMindError when another worker holds the name.
@@ -141,7 +141,7 @@ def build_agent(
     )
     running: Running[Handle] = Running()
     describe = describer(settings, engine, gpus, refusals, scores)
-    hinter, boot = Hinter(send, settings.beat), uuid4().hex
+    hinter, boot = Hinter(partial(stores.ledger.hint, queue), settings.beat), uuid4().hex
     partition = watch_partition(settings, running)
     controller = Controller(
         jobs=stores.jobs,
@@ -174,7 +174,8 @@ def build_agent(
             node=node,
             worker=worker,
             rules=PolicyRules.of(settings),
-            hint=hinter.hint,
+            queue=queue,
+            hinted=hinter.sent,
         ),
         lease=LEASE_BEATS * settings.beat,
     )

@@ -18,8 +18,7 @@ VARIABLE = "CHAOS_KILLPOINTS"
 POINTS = {
     "bundle-kept": "bridge: a bundle is stored, its upload is not answered yet",
     "accepted": "bridge, or worker for a plain Celery client: the record is made, the caller does not know yet",
-    "reserved": "worker: the job has a row, no hint was sent",
-    "hinted": "worker: the hint was sent",
+    "reserved": "worker: the job has a row, its hint is on the worker's queue",
     "claimed": "worker: the attempt is claimed, nothing is made",
     "workspace-made": "worker: the workspace's directory is there, empty",
     "workspace-ready": "worker: bundle unpacked and baseline noted, no container",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from functools import partial
 from typing import Any
 
 import structlog
@@ -13,7 +14,9 @@ from kombu import Queue
 
 from hivemind_worker.agent import Agent, build_agent
 from hivemind_worker.domain.errors import HiveMindError
+from hivemind_worker.hint_message import hint_message
 from hivemind_worker.settings import Settings, load_settings
+from hivemind_worker.store.hints import HintQueue
 
 log = structlog.get_logger()
 
@@ -52,7 +55,7 @@ class AdmissionStep(bootsteps.StartStopStep):  # type: ignore[misc]
         try:
             settings = load_settings()
             self._queue = own_queue(app, settings, hostname)
-            self.agent = build_agent(settings, worker=hostname, send=self._sender(app), leave=leave)
+            self.agent = build_agent(settings, worker=hostname, queue=self._hints(app), leave=leave)
         except HiveMindError as error:
             sys.exit(f"hivemind: {error}")
         app.hivemind_agent = self.agent
@@ -68,20 +71,8 @@ class AdmissionStep(bootsteps.StartStopStep):  # type: ignore[misc]
         leave_soon()
         self.agent.stop()
 
-    def _sender(self, app: Any) -> Any:
-        def send(task_id: str, attempt: int) -> None:
-            app.send_task(
-                "hivemind.run_job",
-                args=[task_id, attempt],
-                task_id=task_id,
-                exchange=self._queue.exchange,
-                routing_key=self._queue.routing_key,
-                queue=self._queue,
-                retry=False,
-                delivery_mode=1,
-            )
-
-        return send
+    def _hints(self, app: Any) -> HintQueue:
+        return HintQueue(self._queue.name, partial(hint_message, app, self._queue))
 
     def _listen_to_own_queue(self, instance: Any = None, **_: Any) -> None:
         instance.app.amqp.queues.select_add(self._queue)

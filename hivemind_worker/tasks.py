@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -32,6 +32,7 @@ from hivemind_worker.execution.handle import Detached, Handle
 from hivemind_worker.execution.logs import append_notice
 from hivemind_worker.execution.runner import Ended, Prepared
 from hivemind_worker.fenced import settle
+from hivemind_worker.hint_message import TASK
 from hivemind_worker.killpoints import reach
 from hivemind_worker.requests import JobRequest
 from hivemind_worker.step import agent_of
@@ -58,7 +59,7 @@ class AssignmentRefused(Exception):
 
 
 @app.task(
-    name="hivemind.run_job",
+    name=TASK,
     bind=True,
     Request=JobRequest,
     throws=(JobFailed, AssignmentRefused),
@@ -236,8 +237,7 @@ def _execute(agent: Agent, job: Job, handle: Handle) -> tuple[Prepared | None, E
     prepared: Prepared | None = None
     try:
         secrets = persist(handle, lambda: jobs.secrets(job.task_id))
-        row = persist(handle, lambda: agent.stores.ledger.rows(agent.node).get(job.task_id))
-        prepared = agent.runner.prepare(job, secrets, row.gpus if row else (), handle)
+        prepared = agent.runner.prepare(job, secrets, _devices(agent, job, handle), handle)
         return prepared, agent.runner.run(prepared, handle, started, confirm)
     except JobRefused as refusal:
         ended = Ended(cause=refusal.cause, evidence=str(refusal))
@@ -254,6 +254,14 @@ def _execute(agent: Agent, job: Job, handle: Handle) -> tuple[Prepared | None, E
     if agent.runner.may_have_run(job, prepared):
         ended = _with_the_loss_marked(agent, job, prepared, ended, handle)
     return prepared, ended
+
+
+def _devices(agent: Agent, job: Job, handle: Handle) -> Sequence[str]:
+    """Those that the job's row gives it."""
+    if not job.assignment.requests.gpus:
+        return ()
+    row = persist(handle, lambda: agent.stores.ledger.rows(agent.node).get(job.task_id))
+    return row.gpus if row else ()
 
 
 def _with_the_loss_marked(agent: Agent, job: Job, prepared: Prepared | None, ended: Ended, handle: Handle) -> Ended:

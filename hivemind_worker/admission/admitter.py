@@ -1,4 +1,4 @@
-"""One round of admission for one node: look, plan, put the plan's part for this node before the guard, send hints."""
+"""One round of admission for one node: look, plan, put the plan's part for this node before the guard."""
 
 from __future__ import annotations
 
@@ -15,18 +15,30 @@ from hivemind_worker.domain.limits import OwnersRunning
 from hivemind_worker.domain.line import Claim, Promise, Window
 from hivemind_worker.domain.node import Node, Reservation
 from hivemind_worker.killpoints import reach
+from hivemind_worker.store.hints import HintQueue
 from hivemind_worker.store.ledger import Ledger
 
 log = structlog.get_logger()
 
 
 class Admitter:
-    """Owned by the admission thread. `hint` tells this worker's consumer of an admitted attempt."""
+    """Owned by the admission thread.
+
+    `queue`: where this worker's consumer is told of admitted attempts; `hinted` is called with each of them.
+    """
 
     def __init__(
-        self, ledger: Ledger, *, node: str, worker: str, rules: Rules, hint: Callable[[str, int], None]
+        self,
+        ledger: Ledger,
+        *,
+        node: str,
+        worker: str,
+        rules: Rules,
+        queue: HintQueue | None = None,
+        hinted: Callable[[str, int], None] = lambda *_: None,
     ) -> None:
-        self._ledger, self._name, self._worker, self._rules, self._hint = ledger, node, worker, rules, hint
+        self._ledger, self._name, self._worker, self._rules = ledger, node, worker, rules
+        self._queue, self._hinted = queue, hinted
         self._nodes: Sequence[Node] = ()
 
     def forget_nodes(self) -> None:
@@ -87,11 +99,11 @@ class Admitter:
         return stale
 
     def _reserve(self, claims: Sequence[Claim]) -> bool:
-        answers = self._ledger.reserve(self._name, self._worker, claims)
+        answers = self._ledger.reserve(self._name, self._worker, claims, self._queue)
         for claim, answer in zip(claims, answers, strict=True):
             if answer == "ok":
+                self._hinted(claim.task_id, claim.row.attempt)
                 reach("reserved", claim.task_id)
-                self._hint(claim.task_id, claim.row.attempt)
         stale = any(answer not in ("ok", "owner", "elsewhere") for answer in answers)
         if stale:
             self._nodes = ()

@@ -97,7 +97,7 @@ class Healer:
         overdue = book.overdue(mine, self._running.ids(), now)
         for task_id in self._suspects.due(overdue, mine, now):
             log.info("hint sent again", job_id=task_id, attempt=mine[task_id])
-            self._hinter.hint(task_id, mine[task_id])
+            self._hinter.send_again(task_id, mine[task_id])
         if book.unanswered(now):
             self._deaf()
 

@@ -1,4 +1,4 @@
-"""Sends hints and remembers them. A hint has no guarantee: one that cannot be sent is sent again at a later beat."""
+"""Remembers hints and sends them again. A hint has no guarantee: what cannot be sent now is sent at a later beat."""
 
 from __future__ import annotations
 
@@ -8,24 +8,29 @@ from collections.abc import Callable
 import structlog
 
 from hivemind_worker.admission.recovery import Hints
-from hivemind_worker.killpoints import reach
+from hivemind_worker.domain.errors import StoreUnavailable
 
 log = structlog.get_logger()
 
 
 class Hinter:
-    """Puts hints on this worker's own queue. Owned by the admission thread."""
+    """What this worker's own queue was told. The first hint goes with the reservation; `send` puts another there.
+
+    Owned by the admission thread.
+    """
 
     def __init__(self, send: Callable[[str, int], None], beat: float) -> None:
         self._send = send
         self.book = Hints(beat)
 
-    def hint(self, task_id: str, attempt: int) -> None:
-        """Send one. Never fails."""
+    def sent(self, task_id: str, attempt: int) -> None:
+        """One went with its reservation."""
+        self.book.sent(task_id, attempt, time.monotonic())
+
+    def send_again(self, task_id: str, attempt: int) -> None:
+        """Send another. Never fails."""
         try:
             self._send(task_id, attempt)
-            reach("hinted", task_id)
-        except Exception as error:  # noqa: BLE001 - kombu has many ways to say that the broker is away
+        except StoreUnavailable as error:
             log.warning("hint not sent", job_id=task_id, attempt=attempt, error=str(error))
-        finally:
-            self.book.sent(task_id, attempt, time.monotonic())
+        self.sent(task_id, attempt)

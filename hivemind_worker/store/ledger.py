@@ -17,6 +17,7 @@ from hivemind_worker.domain.node import Gpu, Node, NodeCaps, NodeState, NodeUsag
 from hivemind_worker.domain.resources import RESOURCES, Amount
 from hivemind_worker.domain.usage import Usage, read_usage, write_usage
 from hivemind_worker.store.connection import Scripts, fields, named_faults, text
+from hivemind_worker.store.hints import HintQueue
 from hivemind_worker.store.keys import Keys
 from hivemind_worker.store.records import VERSION
 
@@ -304,20 +305,30 @@ class Ledger:
         with named_faults():
             self._redis.publish(self._keys.wake, "poke")
 
-    def reserve(self, node: str, worker: str, claims: Sequence[Claim]) -> list[str]:
-        """Admit a batch, the sum never above the allocatable; per claim ok, gone, full, owner, elsewhere or closed."""
+    def reserve(self, node: str, worker: str, claims: Sequence[Claim], queue: HintQueue | None = None) -> list[str]:
+        """Admit a batch, the sum never above the allocatable; per claim ok, gone, full, owner, elsewhere or closed.
+
+        `queue`: where a hint goes for each that is admitted, in the same step; None: nobody is told.
+        """
         if not claims:
             return []
         keys = self._keys
         names = [keys.node(node), keys.reservations(node), keys.waiting_all, keys.shapes, keys.events, keys.nodes]
+        names.append(queue.name if queue else "")
         most = "" if self.max_running_per_owner is None else self.max_running_per_owner
         args: list[str | int] = [node, worker, most, keys.reservations(""), keys.job("")]
         for claim in claims:
             names += [keys.job(claim.task_id), keys.waiting(claim.line)]
             args += [
-                claim.task_id, claim.row.attempt, claim.line, claim.row.model_dump_json(), keys.changes(claim.task_id)
+                claim.task_id, claim.row.attempt, claim.line, claim.row.model_dump_json(), keys.changes(claim.task_id),
+                queue.message(claim.task_id, claim.row.attempt) if queue else "",
             ]  # fmt: skip
         return [text(answer) for answer in self._scripts.run("reserve", names, args)]
+
+    def hint(self, queue: HintQueue, task_id: str, attempt: int) -> None:
+        """Tell a worker of an attempt that it was given before."""
+        with named_faults():
+            self._redis.lpush(queue.name, queue.message(task_id, attempt))
 
 
 @lru_cache(maxsize=4096)

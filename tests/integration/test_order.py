@@ -24,7 +24,7 @@ class OneNode:
         self.running: list[str] = []
         stores.ledger.announce(node(slots=slots, millicores=slots * 1000), worker="w1", lease_seconds=3600)
         rules = Rules(weights=weights)
-        self._admitter = Admitter(stores.ledger, node="n1", worker="w1", rules=rules, hint=self._hint)
+        self._admitter = Admitter(stores.ledger, node="n1", worker="w1", rules=rules, hinted=self._hint)
 
     def _hint(self, task_id: str, attempt: int) -> None:
         self.started.append(task_id)

@@ -64,7 +64,7 @@ RULES = Rules(starting=5.0, ending=15.0)
 
 def a_node(stores: Stores, rules: Rules = RULES, **lends: Any) -> Admitter:
     stores.ledger.announce(node("n1", **lends), worker="w1", lease_seconds=60)
-    return Admitter(stores.ledger, node="n1", worker="w1", rules=rules, hint=lambda *_: None)
+    return Admitter(stores.ledger, node="n1", worker="w1", rules=rules)
 
 
 def test_the_end_of_what_runs_counts_from_its_containers_start_once_that_is_known(stores: Stores) -> None:

@@ -19,7 +19,7 @@ SHARES = Rules(weights={"*": 1.0})
 
 def a_node(stores: Stores, rules: Rules, slots: int = 2) -> Admitter:
     stores.ledger.announce(node("n1", slots=slots), worker="w1", lease_seconds=60)
-    return Admitter(stores.ledger, node="n1", worker="w1", rules=rules, hint=lambda *_: None)
+    return Admitter(stores.ledger, node="n1", worker="w1", rules=rules)
 
 
 def backdate(stores: Stores, owner: str, seconds: float) -> Usage:

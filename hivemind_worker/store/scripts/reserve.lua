@@ -1,8 +1,9 @@
 -- The guard: admit a batch of waiting jobs on one node, each only if it still waits and the sum of live rows allows it.
--- KEYS  1 node  2 reservations:<node>  3 waiting (all)  4 shapes  5 events  6 nodes, then per job: its record,
---       waiting:<shape>
+-- The worker that is to run them is told of each in the same step, by a message on its own queue.
+-- KEYS  1 node  2 reservations:<node>  3 waiting (all)  4 shapes  5 events  6 nodes  7 the worker's queue, then per
+--       job: its record, waiting:<shape>
 -- ARGV  1 node  2 worker  3 most jobs of one owner that may run in the site, or ''  4 prefix of reservations
---       5 prefix of records, then per job: id, attempt, shape, row JSON, changes channel
+--       5 prefix of records, then per job: id, attempt, shape, row JSON, changes channel, message or ''
 -- RETURNS per job: 'ok' | 'gone' (does not wait any more) | 'full' (no room) | 'owner' (as many of its owner's run as
 --         may) | 'closed' (the node takes nothing) | 'elsewhere' (another node is its home)
 local node, pairs_of_node = {}, redis.call('HGETALL', KEYS[1])
@@ -91,9 +92,9 @@ if most then
 end
 
 local answers, now = {}, now_ms()
-for i = 1, (#KEYS - 6) / 2 do
-  local job, waiting = KEYS[5 + 2 * i], KEYS[6 + 2 * i]
-  local a = 6 + 5 * (i - 1)
+for i = 1, (#KEYS - 7) / 2 do
+  local job, waiting = KEYS[6 + 2 * i], KEYS[7 + 2 * i]
+  local a = 6 + 6 * (i - 1)
   local id, attempt, shape, row, changes = ARGV[a], tonumber(ARGV[a + 1]), ARGV[a + 2], ARGV[a + 3], ARGV[a + 4]
   local known = redis.call('HMGET', job, 'state', 'attempt', 'owner', 'version', 'shape', 'home')
   local owner = known[3] or ''
@@ -124,6 +125,7 @@ for i = 1, (#KEYS - 6) / 2 do
       redis.call('HDEL', job, 'started', 'last_worker')
       redis.call('HSET', KEYS[2], id, row)
       emit(KEYS[5], changes, id, 'admitted', attempt)
+      if ARGV[a + 5] ~= '' then redis.call('LPUSH', KEYS[7], ARGV[a + 5]) end
       answers[i] = 'ok'
     end
   end
