@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import docker
+import httpx
 import pytest
 
 from hivemind_worker.bootstrap import Stores
 from hivemind_worker.settings import Settings
 from tests.browser import Page, chromium
+from tests.processes import worker
 from tests.serving import serving
 from tests.site import Site
 
@@ -77,3 +80,29 @@ def page(browser: Page, settings: Settings, site: Site) -> Iterator[Page]:
         browser.shape()
         yield browser
         browser.goto("about:blank")
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    """Where a worker's words go."""
+    return tmp_path / "worker.log"
+
+
+@pytest.fixture
+def running_worker(settings: Settings, stores: Stores, output: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker of the test's own node."""
+    with worker(settings, stores, output) as child:
+        yield child
+
+
+@pytest.fixture
+def site(stores: Stores) -> Site:
+    """Moves jobs as a worker would."""
+    return Site(stores)
+
+
+@pytest.fixture
+def api(settings: Settings, stores: Stores) -> Iterator[httpx.Client]:
+    """A client of a status API on these stores."""
+    with serving(settings, stores) as client:
+        yield client

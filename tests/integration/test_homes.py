@@ -24,8 +24,8 @@ from tests.builders import new_job, row
 from tests.integration.store_kit import FREE, announce
 from tests.integration.test_lost_node import QUICK, Watcher, started
 from tests.integration.test_store_audit import sweep
-from tests.integration.test_worker import BUSYBOX, containers, log_text, until_log
 from tests.integration.test_worker_fenced import freeze
+from tests.integration.worker_kit import BUSYBOX, containers, log_text, until_log
 from tests.processes import eventually, until, worker
 from tests.zips import Entry
 

@@ -25,8 +25,8 @@ from hivemind_worker.settings import Settings, load_settings
 from hivemind_worker.store.logs import Chunk, Stream
 from tests.builders import assignment, new_job, row
 from tests.integration.store_kit import OK, admitted, announce
-from tests.integration.test_worker import containers, log_text, submit, until_log
 from tests.integration.test_worker_fenced import freeze
+from tests.integration.worker_kit import containers, log_text, submit, until_log
 from tests.processes import eventually, until, worker
 from tests.redis_server import OwnRedis
 

@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
-from hivemind_worker.bootstrap import Stores
 from hivemind_worker.domain.outcome import BlobRef, Cause
 from hivemind_worker.monitor.routes import logs as log_routes
 from hivemind_worker.monitor.schemas import Log
-from hivemind_worker.settings import Settings
 from hivemind_worker.store.logs import Stream
-from tests.serving import refused, serving
+from tests.serving import refused
 from tests.site import Site
-
-
-@pytest.fixture
-def site(stores: Stores) -> Site:
-    return Site(stores)
-
-
-@pytest.fixture
-def api(settings: Settings, stores: Stores) -> Iterator[httpx.Client]:
-    with serving(settings, stores) as client:
-        yield client
-
 
 # --- logs ---------------------------------------------------------------------------------------------------
 

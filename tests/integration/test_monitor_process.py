@@ -23,11 +23,6 @@ from tests.site import Site
 
 
 @pytest.fixture
-def site(stores: Stores) -> Site:
-    return Site(stores)
-
-
-@pytest.fixture
 def url(settings: Settings, stores: Stores, tmp_path: Path) -> Iterator[str]:
     with monitor_process(settings, tmp_path / "monitor.log") as (_, address):
         yield address

@@ -15,7 +15,7 @@ from hivemind_worker.domain.retry import Step
 from hivemind_worker.settings import Settings
 from tests.builders import new_job
 from tests.integration.store_kit import admit, admitted
-from tests.integration.test_worker import log_text, submit, until_log
+from tests.integration.worker_kit import log_text, submit, until_log
 from tests.processes import eventually, until, worker
 
 

@@ -11,7 +11,7 @@ import pytest
 from hivemind_worker.bootstrap import Stores, open_stores
 from hivemind_worker.domain.job import State
 from hivemind_worker.settings import Settings, load_settings
-from tests.integration.test_worker import log_text, submit, until_log
+from tests.integration.worker_kit import log_text, submit, until_log
 from tests.processes import eventually, until, worker
 from tests.redis_server import OwnRedis
 

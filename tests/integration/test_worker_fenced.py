@@ -17,7 +17,7 @@ from hivemind_worker.domain.job import State
 from hivemind_worker.domain.outcome import Cause, Outcome
 from hivemind_worker.domain.retry import Step
 from hivemind_worker.settings import Settings
-from tests.integration.test_worker import containers, log_text, submit, until_log
+from tests.integration.worker_kit import containers, log_text, submit, until_log
 from tests.processes import environment, eventually, process, until, worker, worker_command
 
 

@@ -12,7 +12,7 @@ from hivemind_worker.domain.outcome import Cause
 from hivemind_worker.execution.workspace import find_workspace
 from hivemind_worker.settings import Settings
 from hivemind_worker.tasks import WORDS_OF_LOSS
-from tests.integration.test_worker import artifact, log_text, submit, until_clean, until_log
+from tests.integration.worker_kit import artifact, log_text, submit, until_clean, until_log
 from tests.processes import eventually, until, worker
 
 SAID = f"[hivemind] {WORDS_OF_LOSS}\n".encode()
