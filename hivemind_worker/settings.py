@@ -321,6 +321,11 @@ class Settings(BaseSettings):
         return self.history_url.get_secret_value()
 
     @property
+    def ending_allowance(self) -> float:
+        """Seconds beyond its timeout for which a job may be held: it ends with SIGTERM and a grace."""
+        return self.stop_grace + self.job_overhead
+
+    @property
     def celery_broker(self) -> str:
         """The same server in kombu's spelling."""
         if self.redis_url is not None:

@@ -37,12 +37,11 @@ class Rules:
     @classmethod
     def of(cls, settings: Settings) -> Rules:
         """The node's: a timeout counts from the container's start, and ends with SIGTERM and a grace."""
-        spare = settings.job_overhead
         return cls(
             weights=settings.weights,
             half_life=settings.share_half_life,
-            starting=spare,
-            ending=settings.stop_grace + spare,
+            starting=settings.job_overhead,
+            ending=settings.ending_allowance,
         )
 
 

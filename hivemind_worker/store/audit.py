@@ -26,11 +26,22 @@ Finding = tuple[str, str]
 class Audit:
     """Threads may share it. Calls may raise StoreUnavailable."""
 
-    def __init__(self, client: redis.Redis, keys: Keys, *, log_retention: int, record_retention: int) -> None:
+    def __init__(
+        self,
+        client: redis.Redis,
+        keys: Keys,
+        *,
+        log_retention: int,
+        record_retention: int,
+        starting: float,
+        ending: float,
+    ) -> None:
+        """Seconds: `starting` and `ending` are what a job may be held for beside its timeout, as admission allows."""
         self._redis: Any = client  # redis-py types every reply as a union of its sync and async ones
         self._keys = keys
         self._scripts = Scripts(client)
         self._log_retention, self._record_retention = log_retention, record_retention
+        self._starting, self._ending = starting, ending
 
     def is_sweeper(self, worker: str, term: float) -> bool:
         """Whether this worker sweeps the site for the next `term` seconds: one does at a time."""
@@ -140,11 +151,17 @@ class Audit:
             return ""
         except RecordCorrupt as error:
             return self.put_aside(task_id, str(error))
-        deadline = (job.times.started or job.times.admitted or job.times.created) + int(
-            job.assignment.timeout_seconds * 1000
-        )
+        spec, started = job.assignment, job.times.started
+        holds = int((spec.timeout_seconds + self._ending) * 1000)
+        starts_by = started or (job.times.admitted or job.times.created) + int(self._starting * 1000)
         row = Reservation.of(
-            job.assignment.requests, attempt=job.attempt, worker=job.worker, gpus=(), deadline=deadline
+            spec.requests,
+            attempt=job.attempt,
+            worker=job.worker,
+            gpus=(),
+            deadline=starts_by + holds,
+            from_start=0 if started else holds,
+            owner=spec.owner,
         )
         self._scripts.run(
             "restore",

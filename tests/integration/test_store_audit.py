@@ -13,6 +13,7 @@ from hivemind_worker.domain.errors import RecordCorrupt, RecordTooNew, StaleAtte
 from hivemind_worker.domain.job import State, view
 from hivemind_worker.domain.line import Claim
 from hivemind_worker.domain.outcome import Cause
+from hivemind_worker.settings import Settings
 from hivemind_worker.store.keys import Keys
 from hivemind_worker.store.logs import Chunk, Stream
 from hivemind_worker.store.records import VERSION, job_of
@@ -106,13 +107,22 @@ def test_a_row_of_an_older_release_is_taken_into_the_record(stores: Stores, clie
     assert raw(stores, stores.keys.job("t1"))[b"row"] == raw(stores, stores.keys.reservations("n1"))[b"t1"]
 
 
-def test_a_row_that_nobody_remembers_is_made_anew_from_the_request(stores: Stores, client: redis.Redis) -> None:
-    admitted(stores)
+@pytest.mark.parametrize("runs", [False, True])
+def test_a_row_that_nobody_remembers_is_made_anew_from_the_request_with_the_end_that_admission_allows(
+    stores: Stores, client: redis.Redis, settings: Settings, runs: bool
+) -> None:
+    admitted(stores, owner="ann", timeout_seconds=60.0)
+    if runs:
+        stores.jobs.claim("t1", 1, node="n1", worker="w1")
+        stores.jobs.advance("t1", 1, State.RUNNING, worker="w1")
     client.hdel(stores.keys.job("t1"), "row")
     client.delete(stores.keys.reservations("n1"))
     assert sweep(stores) == {"t1": "row made anew from its request"}
     made = stores.ledger.rows("n1")["t1"]
-    assert (made.amount, made.attempt, made.worker) == (row().amount, 1, "w1")
+    assert (made.amount, made.attempt, made.worker, made.owner) == (row().amount, 1, "w1", "ann")
+    times, holds = stores.jobs.get("t1").times, 1000 * int(60 + settings.stop_grace + settings.job_overhead)
+    begins = times.started if runs else (times.admitted or 0) + 1000 * int(settings.job_overhead)
+    assert (made.deadline, made.from_start) == ((begins or 0) + holds, 0 if runs else holds)
 
 
 # --- the lines ------------------------------------------------------------------------------------------------
