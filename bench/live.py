@@ -10,12 +10,13 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 from bench.node import BenchNode, node
 from bench.numbers import markdown, percentile
-from bench.witness import EngineEye, Promised, Samples, glance, look, look_at_line, watching
+from bench.witness import EngineEye, Promised, Samples, glance, look, look_at_line, note, watching
 from bridge.client import Client
 from hivemind_worker.admission.rules import Rules
 from hivemind_worker.bootstrap import Stores
@@ -95,11 +96,13 @@ def _request(millicores: int, memory: int) -> dict[str, Any]:
 
 def _crowd(here: BenchNode, place: Node, mix: Mix) -> dict[str, Any]:
     jobs = specs(place, mix)
-    eye, samples = EngineEye(here.stores.ledger.site_id(), place.node), Samples()
-    stores, first = here.stores, dict[str, Promised]()
+    stores, first, samples = here.stores, dict[str, Promised](), Samples()
+    eye = EngineEye(stores.ledger.site_id(), place.node, lambda live: note(samples, live, place.allocatable))
     known, begun = _ended(stores), time.monotonic()
     with (
-        watching(lambda: look(eye, samples, place.allocatable), EVERY),
+        closing(eye),
+        watching(lambda: eye.hear(EVERY), 0.0),
+        watching(lambda: look(eye, samples), EVERY),
         watching(lambda: look_at_line(stores, place, samples, Rules.of(here.settings)), EVERY),
         watching(lambda: glance(stores, first), GLANCE),
         Client(here.address) as client,
@@ -117,6 +120,7 @@ def _crowd(here: BenchNode, place: Node, mix: Mix) -> dict[str, Any]:
         "jobs_per_second": round(len(jobs) / took, 2),
         "samples": samples.taken,
         "samples_per_second": round(samples.taken / took, 2),
+        "moments": samples.moments,
         "lent": {"millicores": place.allocatable.millicores, "memory": place.allocatable.memory, "slots": SLOTS},
         "most": {"millicores": samples.most.millicores, "memory": samples.most.memory, "slots": samples.most.slots},
         "containers_mean": round(samples.live / max(1, samples.taken), 2),
@@ -225,8 +229,8 @@ def table(result: dict[str, Any]) -> str:
     lent, most, alone = result["lent"], result["most"], result["alone"]
     title = f"Live: {result['small']} small and {result['large']} node-filling jobs on {SLOTS} slots"
     rows: list[list[object]] = [
-        ["samples of the engine", f"{result['samples']} in {result['seconds']:.0f} s", "10/s"],
-        ["sum of caps beyond what is lent", f"{len(result['exceeded'])} samples", "0"],
+        ["samples of what lives on the engine", f"{result['samples']} in {result['seconds']:.0f} s", "10/s"],
+        ["sum of caps beyond what is lent", f"{len(result['exceeded'])} of {result['moments']} moments", "0"],
         ["most at once, of what is lent: cores", f"{most['millicores'] / 1000:g} of {lent['millicores'] / 1000:g}", ""],
         ["… memory, MiB", f"{most['memory'] // MIB} of {lent['memory'] // MIB}", ""],
         ["… slots", f"{most['slots']} of {lent['slots']}", ""],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 import threading
 import time
 from collections import Counter
@@ -20,10 +21,7 @@ from hivemind_worker.bootstrap import Stores
 from hivemind_worker.domain.node import Node
 from hivemind_worker.domain.resources import Amount
 from hivemind_worker.execution.sandbox import LABEL_NODE, LABEL_SITE
-from hivemind_worker.execution.wire import Address, EngineRefused, call
-
-#: a container in one of these states may use what its caps allow, or is about to
-LIVE = ("created", "running", "paused", "restarting")
+from hivemind_worker.execution.wire import Address, EngineRefused, call, open_stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,23 +46,52 @@ class Caps:
 
 
 class EngineEye:
-    """Adds up the caps of one node's containers. It asks the engine by itself, not through the code under test."""
+    """Follows one node's containers and their caps by the engine's own events: what lives is known at every moment.
 
-    def __init__(self, site: str, node: str) -> None:
-        labels = {"label": [f"{LABEL_SITE}={site}", f"{LABEL_NODE}={node}"]}
+    It asks the engine by itself, not through the code under test. `hear` belongs to one thread.
+    """
+
+    def __init__(self, site: str, node: str, changed: Callable[[Mapping[str, Caps]], None]) -> None:
+        """`changed` is called after each event that changed what lives."""
+        labels = {"type": ["container"], "label": [f"{LABEL_SITE}={site}", f"{LABEL_NODE}={node}"]}
         self._engine = Address.parse(None)
-        self._list = "/containers/json?" + urlencode({"all": "1", "filters": json.dumps(labels)})
-        self._known: dict[str, Caps] = {}
+        self._events = open_stream(
+            self._engine, "GET", "/events?" + urlencode({"filters": json.dumps(labels)}), timeout=60
+        )
+        self._changed = changed
+        self._poll, self._rest = select.poll(), b""
+        self._poll.register(self._events.fileno(), select.POLLIN)
+        #: replaced, never changed, so that any thread may look
+        self.live: Mapping[str, Caps] = {}
 
-    def live(self) -> dict[str, Caps]:
-        """Containers that live now, by name, with their caps; one removed before its caps were read had ended."""
-        found = {}
-        for listed in call(self._engine, "GET", self._list, timeout=60):
-            if listed["State"] in LIVE:
-                caps = self._known.get(listed["Id"]) or self._caps(listed["Id"])
-                if caps is not None:
-                    found[listed["Names"][0].lstrip("/")] = self._known[listed["Id"]] = caps
-        return found
+    def close(self) -> None:
+        """Listen no more."""
+        self._events.close()
+
+    def hear(self, timeout: float) -> None:
+        """Take in the events of the next `timeout` seconds. Raises RuntimeError when the engine ends the stream."""
+        if not self._poll.poll(1000 * timeout):
+            return
+        buffer = memoryview(bytearray(64 * 1024))
+        count = self._events.read_into(buffer)
+        if count == 0:
+            raise RuntimeError("the engine's events ended")
+        *lines, self._rest = (self._rest + bytes(buffer[: count or 0])).split(b"\n")
+        for line in lines:
+            if line.strip():
+                self._take(json.loads(line))
+
+    def _take(self, event: Mapping[str, Any]) -> None:
+        name = event["Actor"]["Attributes"]["name"]
+        if event["Action"] == "create":
+            caps = self._caps(event["Actor"]["ID"])
+            if caps is not None:  # else it is gone already
+                self.live = {**self.live, name: caps}
+        elif event["Action"] in ("die", "destroy") and name in self.live:
+            self.live = {known: caps for known, caps in self.live.items() if known != name}
+        else:
+            return
+        self._changed(self.live)
 
     def _caps(self, container: str) -> Caps | None:
         seen = self._inspect(container)
@@ -89,9 +116,11 @@ class Samples:
     """What was seen, counted."""
 
     taken: int = 0
-    most: Caps = Caps()
     live: int = 0
-    #: one line for each sample whose sum of caps was more than the node lends
+    #: changes of what lives; the sum of caps is looked at after each, so that no moment is missed between two samples
+    moments: int = 0
+    most: Caps = Caps()
+    #: one line for each moment at which the sum of caps was more than the node lends
     exceeded: list[str] = field(default_factory=list)
     #: samples in which a slot was idle · and a waiting job fitted · and the plan of that moment would have started one
     idle: Counter[str] = field(default_factory=Counter)
@@ -99,22 +128,22 @@ class Samples:
     overrun: int = 0
 
 
-def look(eye: EngineEye, samples: Samples, lent: Amount) -> None:
-    """One look at the engine."""
-    note(samples, eye.live(), lent)
+def look(eye: EngineEye, samples: Samples) -> None:
+    """One look at what lives."""
+    samples.taken += 1
+    samples.live += len(eye.live)
 
 
 def note(samples: Samples, live: Mapping[str, Caps], lent: Amount) -> None:
-    """Count what one look has shown: live containers and their caps."""
+    """Count one moment: what lives after an event, from its making until its end."""
     total = sum(live.values(), Caps())
-    samples.taken += 1
-    samples.live += total.slots
+    samples.moments += 1
     most = samples.most
     samples.most = Caps(
         max(most.millicores, total.millicores), max(most.memory, total.memory), max(most.slots, total.slots)
     )
     if beyond := total.beyond(lent):
-        samples.exceeded.append(f"sample {samples.taken}: {', '.join(beyond)} by {', '.join(sorted(live))}")
+        samples.exceeded.append(f"moment {samples.moments}: {', '.join(beyond)} by {', '.join(sorted(live))}")
 
 
 def look_at_line(stores: Stores, node: Node, samples: Samples, rules: Rules) -> None:

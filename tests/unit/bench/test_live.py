@@ -18,7 +18,7 @@ def test_a_sum_of_caps_beyond_what_is_lent_is_named_with_who_has_them() -> None:
     note(samples, {"hm-a-1": Caps(1000, MIB, 1), "hm-b-1": Caps(1000, MIB, 1)}, LENT)
     assert samples.exceeded == []
     note(samples, {"hm-a-1": Caps(1000, MIB, 1), "hm-b-1": Caps(1001, MIB, 1)}, LENT)
-    assert samples.exceeded == ["sample 2: millicores: 2001 of 2000 by hm-a-1, hm-b-1"]
+    assert samples.exceeded == ["moment 2: millicores: 2001 of 2000 by hm-a-1, hm-b-1"]
     assert samples.most == Caps(2001, 2 * MIB, 2)
 
 
