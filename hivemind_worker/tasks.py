@@ -46,7 +46,7 @@ FRESH = 5.0
 ONE_MAPPING = "hivemind.run_job takes one mapping: the fields of an assignment"
 #: seconds between looks at what the node says of itself
 LOOK = 0.1
-WORDS_OF_LOSS = "nobody saw this attempt's end: what its container wrote, or the end of that, is missing here"
+WORDS_OF_LOSS = "nobody saw this attempt's end: what its container wrote, or the end of that, may be missing here"
 WORDS_OF_GIVING_UP = "it took its workers down and is given up: what it wrote since is missing here"
 
 
