@@ -101,14 +101,22 @@ def _positive(text: str) -> float:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """`python -m bench.admission --trace FILE.swf --procs N`; exit 1 for a trace that cannot be read."""
+    """`python -m bench.admission [--trace FILE.swf --procs N]`; exit 1 for a trace that cannot be read."""
     parser = argparse.ArgumentParser(prog="python -m bench.admission", description=__doc__)
-    parser.add_argument("--trace", type=Path, required=True, metavar="FILE.swf", help="Standard Workload Format")
+    parser.add_argument(
+        "--trace", type=Path, metavar="FILE.swf", help="Standard Workload Format; else all of bench/traces"
+    )
     parser.add_argument("--procs", type=int, metavar="N", help="the machine's processors; else as the trace says")
     parser.add_argument("--load", type=_positive, metavar="L", help="rescale arrivals to this offered load")
     parser.add_argument("--policy", choices=list(POLICIES), help="one alone; else all")
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
     options = parser.parse_args(arguments)
+    if options.trace is None:
+        if options.procs is not None or options.load is not None or options.policy is not None:
+            parser.error("--procs, --load and --policy are of one trace: name it with --trace")
+        result = measure()
+        print(json.dumps(result, indent=2) if options.json else table(result))
+        return 0
     if options.procs is not None and options.procs < 1:
         parser.error("argument --procs: must be at least 1")
     try:

@@ -31,13 +31,23 @@ def test_every_name_is_a_benchmark_that_can_be_asked_alone(name: str) -> None:
     assert callable(module.table)
 
 
-def test_one_that_is_asked_alone_prints_its_table_or_its_document(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("name", ALL)
+def test_each_that_is_asked_alone_prints_its_table_or_its_document(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
-    idle = importlib.import_module("bench.idle")
-    monkeypatch.setattr(idle, "measure", lambda: {"found": 1})
-    monkeypatch.setattr(idle, "table", lambda result: f"found {result['found']}")
-    assert main(["idle"]) == 0
-    assert capsys.readouterr().out == "found 1\n"
-    assert main(["idle", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"idle": {"found": 1}}
+    module = importlib.import_module(f"bench.{name}")
+    found = {"exceeded": [], "broken": [], "failed": []}
+    monkeypatch.setattr(module, "measure", lambda *_: found)
+    monkeypatch.setattr(module, "table", lambda result: f"found {len(result)}")
+    assert main([name]) == 0
+    assert capsys.readouterr().out == "found 3\n"
+    assert main([name, "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said in (found, {name: found})
+
+
+def test_what_is_of_one_trace_asks_for_it(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["admission", "--load", "0.9"])
+    assert left.value.code == 2
+    assert "name it with --trace" in capsys.readouterr().err
