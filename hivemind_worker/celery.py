@@ -34,7 +34,7 @@ def celery_settings(settings: Settings) -> dict[str, Any]:
         "broker_connection_max_retries": None,
         # A Redis that takes no writes (its disk is full) answers with errors of this kind: it is away, not broken.
         "broker_channel_error_retry": True,
-        # A Redis that hangs must not hold admission, which sends hints, longer than this.
+        # A Redis that hangs must not hold the consumer, or whoever sends to it, longer than this.
         "broker_transport_options": {
             "socket_keepalive": True,
             "health_check_interval": 10,

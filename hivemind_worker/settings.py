@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, SettingsConfigDict
@@ -329,10 +329,11 @@ class Settings(BaseSettings):
     def celery_broker(self) -> str:
         """The same server in kombu's spelling."""
         if self.redis_url is not None:
-            url = self.redis_url.get_secret_value()
-            if url.startswith("unix://"):
-                return "redis+socket://" + url.removeprefix("unix://").replace("?db=", "?virtual_host=")
-            return url
+            url = urlsplit(self.redis_url.get_secret_value())
+            if url.scheme != "unix":
+                return url.geturl()
+            query = [("virtual_host" if name == "db" else name, value) for name, value in parse_qsl(url.query)]
+            return f"redis+socket://{url.netloc}{url.path}" + (f"?{urlencode(query)}" if query else "")
         return f"redis+socket://{self.redis_socket}"
 
 

@@ -13,7 +13,7 @@ from celery import bootsteps, signals
 from kombu import Queue
 
 from hivemind_worker.agent import Agent, build_agent
-from hivemind_worker.domain.errors import HiveMindError
+from hivemind_worker.domain.errors import HiveMindError, SettingsError
 from hivemind_worker.hint_message import hint_message
 from hivemind_worker.settings import Settings, load_settings
 from hivemind_worker.store.hints import HintQueue
@@ -35,6 +35,15 @@ def own_queue(app: Any, settings: Settings, hostname: str) -> Queue:
     )
 
 
+def check_broker(app: Any, settings: Settings) -> None:
+    """Raises SettingsError where Celery's own variables or `-b` name another broker: admission puts hints into ours."""
+    if app.conf.broker_read_url != settings.celery_broker:
+        raise SettingsError(
+            "the broker is the Redis that holds the node's ledger: take -b, CELERY_BROKER_URL and "
+            "CELERY_BROKER_READ_URL away, and name that Redis with HIVEMIND_REDIS_URL"
+        )
+
+
 def agent_of(app: Any) -> Agent:
     """The agent that the step built for this process' worker. Raises HiveMindError outside of a worker."""
     agent = getattr(app, "hivemind_agent", None)
@@ -54,6 +63,7 @@ class AdmissionStep(bootsteps.StartStopStep):  # type: ignore[misc]
         app, hostname = worker.app, worker.hostname
         try:
             settings = load_settings()
+            check_broker(app, settings)
             self._queue = own_queue(app, settings, hostname)
             self.agent = build_agent(settings, worker=hostname, queue=self._hints(app), leave=leave)
         except HiveMindError as error:

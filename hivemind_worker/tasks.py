@@ -16,6 +16,7 @@ from hivemind_worker.celery import app
 from hivemind_worker.delivery.report import Source, without_artifact
 from hivemind_worker.domain.errors import (
     EngineUnavailable,
+    EntrypointRefused,
     HiveMindError,
     JobRefused,
     RecordCorrupt,
@@ -29,7 +30,7 @@ from hivemind_worker.domain.poison import poison_outcome
 from hivemind_worker.domain.retry import next_step
 from hivemind_worker.execution.device_refusals import DevicesRefused
 from hivemind_worker.execution.handle import Detached, Handle
-from hivemind_worker.execution.logs import append_notice
+from hivemind_worker.execution.lost import WORDS_OF_LOSS, recover_log
 from hivemind_worker.execution.runner import Ended, Prepared
 from hivemind_worker.fenced import settle
 from hivemind_worker.hint_message import TASK
@@ -46,7 +47,6 @@ FRESH = 5.0
 ONE_MAPPING = "hivemind.run_job takes one mapping: the fields of an assignment"
 #: seconds between looks at what the node says of itself
 LOOK = 0.1
-WORDS_OF_LOSS = "nobody saw this attempt's end: what its container wrote, or the end of that, may be missing here"
 WORDS_OF_GIVING_UP = "it took its workers down and is given up: what it wrote since is missing here"
 
 
@@ -238,22 +238,24 @@ def _execute(agent: Agent, job: Job, handle: Handle) -> tuple[Prepared | None, E
     try:
         secrets = persist(handle, lambda: jobs.secrets(job.task_id))
         prepared = agent.runner.prepare(job, secrets, _devices(agent, job, handle), handle)
-        return prepared, agent.runner.run(prepared, handle, started, confirm)
+        ended = agent.runner.run(prepared, handle, started, confirm)
+        if not ended.unseen:
+            return prepared, ended
     except JobRefused as refusal:
-        ended = Ended(cause=refusal.cause, evidence=str(refusal))
+        never_ran = isinstance(refusal, EntrypointRefused | DevicesRefused)
+        ended = Ended(refusal.cause, str(refusal), unseen=not never_ran and agent.runner.may_have_run(job, prepared))
         if isinstance(refusal, DevicesRefused):
             _until_known(agent, handle)
     except (Detached, StaleAttempt):
         raise
     except EngineUnavailable as error:
-        ended = Ended(cause=Cause.ENGINE, evidence=str(error))
+        ended = Ended(Cause.ENGINE, str(error), unseen=agent.runner.may_have_run(job, prepared))
     except Exception as error:
         log.exception("attempt broke", job_id=job.task_id, attempt=job.attempt)
-        ended = Ended(cause=Cause.INTERNAL, evidence=f"{type(error).__name__}: {error}")
+        unseen = agent.runner.may_have_run(job, prepared)
+        ended = Ended(Cause.INTERNAL, f"{type(error).__name__}: {error}", unseen=unseen)
     agent.runner.put_down(prepared, handle)
-    if agent.runner.may_have_run(job, prepared):
-        ended = _with_the_loss_marked(agent, job, prepared, ended, handle)
-    return prepared, ended
+    return prepared, _with_the_loss_marked(agent, job, prepared, ended, handle) if ended.unseen else ended
 
 
 def _devices(agent: Agent, job: Job, handle: Handle) -> Sequence[str]:
@@ -268,13 +270,16 @@ def _with_the_loss_marked(agent: Agent, job: Job, prepared: Prepared | None, end
     """Say in its log that an attempt which nobody watched to its end may have written more. Raises Detached."""
 
     def say() -> None:
-        agent.runner.send_log(job)  # what is on its way comes first
-        agent.stores.logs.say(job.task_id, job.attempt, WORDS_OF_LOSS, worker=job.worker)
+        if not agent.runner.send_log(job):  # what is on its way comes first, under the numbers it has
+            raise StoreUnavailable("the live log is not all sent yet")
+        logs.say(job.task_id, job.attempt, WORDS_OF_LOSS, worker=job.worker)
 
+    logs, known = agent.stores.logs, ended.log.bytes
     persist(handle, say)
     if prepared is not None:
-        append_notice(prepared.workspace.log, WORDS_OF_LOSS)
-    return replace(ended, log=LogInfo(bytes=ended.log.bytes, truncated=True))
+        file = prepared.workspace.log
+        known = max(known, persist(handle, lambda: recover_log(file, logs, job.task_id, job.attempt)))
+    return replace(ended, log=LogInfo(bytes=known, truncated=True))
 
 
 def _until_known(agent: Agent, handle: Handle) -> None:

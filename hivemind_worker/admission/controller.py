@@ -1,4 +1,4 @@
-"""Admission's loop: told of an arrival or a release, it plans, reserves and sends hints; every beat it heals.
+"""Admission's loop: told of an arrival or a release, it plans and reserves; every beat it heals.
 
 One daemon thread per worker owns everything here. It waits on Redis' channels, never on a bare timer: the beat is the
 deadline of that wait. Redis away: it keeps trying, and nothing is admitted meanwhile.

@@ -8,7 +8,6 @@ from collections.abc import Callable
 import structlog
 
 from hivemind_worker.admission.recovery import Hints
-from hivemind_worker.domain.errors import StoreUnavailable
 
 log = structlog.get_logger()
 
@@ -31,6 +30,6 @@ class Hinter:
         """Send another. Never fails."""
         try:
             self._send(task_id, attempt)
-        except StoreUnavailable as error:
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with the queue, the beat has more to do
             log.warning("hint not sent", job_id=task_id, attempt=attempt, error=str(error))
         self.sent(task_id, attempt)

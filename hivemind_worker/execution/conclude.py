@@ -96,7 +96,7 @@ def conclude(engine: Engine, settings: Settings, seen: Watched, handle: Handle) 
         all_words=info.bytes <= LAST_WORDS,
     )
     cause, evidence = decide(facts)
-    return Ended(cause, evidence, left.code, _usage(meter, wall), info)
+    return Ended(cause, evidence, left.code, _usage(meter, wall), info, unseen=left.gone)
 
 
 def _another(engine: Engine, start: Moment | None) -> bool:

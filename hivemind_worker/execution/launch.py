@@ -94,7 +94,7 @@ def launch(
 
 
 def had_started(job: Job) -> bool:
-    """Whether the record says that the attempt's container was seen started."""
+    """Whether the record says that the attempt is beyond its start: its container, if it had one, is not made anew."""
     return job.state in (State.RUNNING, State.COLLECTING)
 
 
@@ -133,7 +133,7 @@ def _try(
 ) -> Launched:
     found = find_container(engine, prepared.identity) if look_first else None
     if found is None:
-        check(handle)
+        check(handle, started=prepared.workspace.start_noted or had_started(prepared.job))
         if prepared.workspace.start_noted and not had_started(prepared.job):
             raise StartUnknown
         found = _create(engine, settings, prepared, handle)
@@ -155,10 +155,7 @@ def _try(
         engine.start(prepared.container)
     except EngineRefused as refused:
         output.close()
-        refusal = _start_refused(refused)
-        if isinstance(refusal, EntrypointRefused):
-            prepared.workspace.forget_start()  # there is no such program: nothing ran
-        raise refusal from None
+        raise _start_refused(refused) from None
     except EngineUnreachable:
         output.close()
         prepared.workspace.forget_start()

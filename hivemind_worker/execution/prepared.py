@@ -13,7 +13,7 @@ from hivemind_worker.execution.workspace import Workspace
 
 @dataclass(slots=True)
 class Prepared:
-    """One attempt, ready to run. `body` None: its container is there already, from a worker that died."""
+    """One attempt, ready to run. `body` None: a worker that died made its container, which may be gone."""
 
     job: Job
     workspace: Workspace
@@ -34,3 +34,5 @@ class Ended:
     exit_code: int | None = None
     usage: Usage = field(default_factory=Usage)
     log: LogInfo = field(default_factory=LogInfo)
+    #: nobody saw its end: it may have written more than was read
+    unseen: bool = False

@@ -11,7 +11,7 @@ from pathlib import Path
 import structlog
 
 from hivemind_worker.domain.errors import BundleLost, BundleRefused, EngineUnavailable, HiveMindError, NotFound
-from hivemind_worker.domain.job import Job
+from hivemind_worker.domain.job import Job, State
 from hivemind_worker.execution.bundle import BundleLimits, check_disk, extract_bundle
 from hivemind_worker.execution.conclude import Watched, conclude
 from hivemind_worker.execution.device_refusals import DevicesRefused, gives_none
@@ -130,7 +130,8 @@ class Runner:
                 raise ContainerLost
             # Its files and what was read of its log go into the artifact; `launch` says that its container is gone.
             return Prepared(job, workspace, identity, None) if had_started(job) or workspace.start_noted else None
-        check_owner(identity, found)
+        if workspace is None or not identity.owns(found):
+            check_owner(identity, found)
         if workspace is None:
             try:
                 workspace = create_workspace(self._base, job.task_id, job.attempt, self._uid, self._gid)
@@ -216,7 +217,6 @@ class Runner:
         except EngineRefused as refused:
             if not (prepared.gpus and gives_none(refused.words)):
                 raise
-            prepared.workspace.forget_start()
             self._no_devices(refused.words)
             raise DevicesRefused(refused.status, refused.words) from None
 
@@ -247,8 +247,11 @@ class Runner:
     @staticmethod
     def may_have_run(job: Job, prepared: Prepared | None) -> bool:
         """Whether the attempt's container may have written something: the record or the workspace notes its start."""
-        noted = prepared is not None and prepared.workspace.start_noted
-        return noted or had_started(job)
+        try:
+            ran = job.state is State.RUNNING or job.times.started is not None  # a refused one is `collecting` too
+            return ran or (prepared is not None and prepared.workspace.start_noted)
+        except OSError:
+            return True
 
     def keep(self, prepared: Prepared | None) -> bool:
         """Mark a failed attempt's workspace to be kept a while, where settings ask for it; whether it will be.
@@ -323,9 +326,9 @@ class Runner:
         if workspace is not None:
             workspace.remove()
 
-    def send_log(self, job: Job) -> None:
-        """Wait a while until Redis has all of the attempt's live log. Raises StoreUnavailable while Redis is away."""
-        self._shipper.settle_job(job.task_id, SETTLE)
+    def send_log(self, job: Job) -> bool:
+        """Wait a while until Redis has all of the attempt's live log; whether it has. Raises StoreUnavailable."""
+        return self._shipper.settle_job(job.task_id, SETTLE)
 
     def close(self, timeout: float = 1.0) -> None:
         """Send what the live logs still hold, within `timeout` seconds."""

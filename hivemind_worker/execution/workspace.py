@@ -103,6 +103,7 @@ class Workspace:
         try:
             self._started.write_text(json.dumps(Moment.now().fields()), "ascii")
         except OSError as error:
+            self.forget_start()  # a full disk may have taken the file and not what is in it
             raise _named(error) from error
 
     def forget_start(self) -> None:

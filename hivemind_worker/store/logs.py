@@ -75,12 +75,13 @@ class LogStore:
             raise StaleAttempt(f"attempt {attempt} of {task_id} was fenced off")
 
     def say(self, task_id: str, attempt: int, words: str, *, worker: str) -> None:
-        """The node's own word at the end of a log. Raises as `append` does."""
-        last = self.last(task_id)
+        """The node's own word at the end of a log; said again, it stands there once. Raises as `append` does."""
+        last, data = self.last(task_id), f"[hivemind] {words}\n".encode()
+        if last and (last.attempt, last.stream, last.data) == (attempt, Stream.NOTICE, data):
+            return
         ends = (last.stdout_end, last.stderr_end) if last and last.attempt == attempt else (0, 0)
         number = last.number + 1 if last else 1
         at = int(time.time() * 1000)
-        data = f"[hivemind] {words}\n".encode()
         self.append(task_id, [Chunk(number, Stream.NOTICE, data, at, attempt, *ends)], worker=worker)
 
     def trim(self, task_id: str, first_kept: int) -> None:

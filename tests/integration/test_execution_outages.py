@@ -130,6 +130,21 @@ def test_a_container_that_somebody_deletes_is_the_engines_fault(kit: Kit) -> Non
     handle.close()
 
 
+def test_a_container_that_is_deleted_while_the_engine_cannot_be_asked_has_an_end_that_nobody_saw(
+    kit: Kit, shaky: Kit, proxy: Proxy
+) -> None:
+    job = shaky.job("sh", "-c", "echo before; sleep 600")
+    handle = Handle()
+    body = shaky.start(job, handle)
+    until(lambda: shaky.live(job) == b"before\n", "some output")
+    proxy.cut()
+    kit.engine.remove(f"hm-{job.task_id}-1")
+    proxy.mend()
+    ended = body.result()
+    assert (ended.cause, ended.exit_code, ended.unseen) == (Cause.ENGINE, None, True)
+    handle.close()
+
+
 def test_an_engine_that_took_no_connection_has_not_heard_of_the_start(shaky: Kit, proxy: Proxy) -> None:
     job = shaky.job("echo", "once")
     with contextlib.closing(Handle()) as handle:

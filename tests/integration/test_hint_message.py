@@ -53,3 +53,12 @@ def test_each_that_is_admitted_is_told_of_in_the_same_step_and_no_other(stores: 
 def test_one_that_was_missed_is_told_again(stores: Stores) -> None:
     stores.ledger.hint(MINE, "j0", 3)
     assert stores.redis.lrange("mine", 0, -1) == [b"j0 3"]
+
+
+def test_a_queue_that_is_no_list_breaks_no_reservation_off_half_done(stores: Stores) -> None:
+    announce(stores)
+    stores.jobs.create_many([new_job(f"j{i}") for i in range(2)])
+    stores.redis.set("mine", "something else")
+    claims = [Claim(f"j{i}", assignment().line, row()) for i in range(2)]
+    assert stores.ledger.reserve("n1", "w1", claims, MINE) == ["ok", "ok"]
+    assert stores.ledger.rows("n1").keys() == {"j0", "j1"}

@@ -145,6 +145,18 @@ def test_a_bad_setting_stops_the_worker_with_one_line(settings: Settings, tmp_pa
     assert "Traceback" not in bad.stderr
 
 
+@pytest.mark.parametrize("name", ["CELERY_BROKER_URL", "CELERY_BROKER_READ_URL"])
+def test_another_broker_than_the_ledgers_redis_stops_the_worker_with_one_line(
+    settings: Settings, tmp_path: Path, name: str
+) -> None:
+    env = environment(settings, **{name: "redis://:hush@127.0.0.1:1/5"})
+    bad = subprocess.run(worker_command(), env=env, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert bad.returncode != 0
+    assert "name that Redis with HIVEMIND_REDIS_URL" in bad.stderr
+    assert "Traceback" not in bad.stderr
+    assert "hush" not in bad.stderr
+
+
 def test_jobs_wait_while_the_engine_is_away_and_none_fails_for_it(
     settings: Settings, stores: Stores, output: Path, tmp_path: Path
 ) -> None:

@@ -9,9 +9,10 @@ import docker
 from hivemind_worker.bootstrap import Stores
 from hivemind_worker.domain.job import State
 from hivemind_worker.domain.outcome import Cause
+from hivemind_worker.execution.lost import WORDS_OF_LOSS, recover_log
 from hivemind_worker.execution.workspace import find_workspace
 from hivemind_worker.settings import Settings
-from hivemind_worker.tasks import WORDS_OF_LOSS
+from tests.integration.store_kit import admitted
 from tests.integration.worker_kit import artifact, log_text, submit, until_clean, until_log
 from tests.processes import eventually, until, worker
 
@@ -35,8 +36,8 @@ def test_a_container_removed_while_no_worker_watched_is_said_in_the_log_and_the_
         assert job.outcome.log.truncated
         inside = artifact(stores, job)
         assert inside["result.txt"] == b"data\n"
-        assert inside["execution_log.txt"].endswith(SAID)
-        assert log_text(stores, "gone") == b"line 1\n" + SAID
+        assert inside["execution_log.txt"] == log_text(stores, "gone") == b"line 1\n" + SAID
+        assert job.outcome.log.bytes == len(b"line 1\n")
         until_clean(engine, settings, "gone")
 
 
@@ -61,3 +62,23 @@ def test_a_start_that_the_engine_does_not_remember_is_said_in_the_log_and_the_ne
         assert log_text(stores, "unsure") == SAID + b"attempt 2\n"
         assert artifact(stores, job)["execution_log.txt"] == b"attempt 2\n"
         until_clean(engine, settings, "unsure")
+
+
+def test_a_loss_is_said_once_however_often_it_is_told(stores: Stores) -> None:
+    admitted(stores, "twice")
+    for _ in range(2):
+        stores.logs.say("twice", 1, WORDS_OF_LOSS, worker="w1")
+    assert log_text(stores, "twice") == SAID
+
+
+def test_a_file_that_has_more_than_the_live_log_keeps_it(stores: Stores, tmp_path: Path) -> None:
+    admitted(stores, "more")
+    stores.logs.say("more", 1, WORDS_OF_LOSS, worker="w1")
+    file = tmp_path / "log"
+    file.write_bytes(b"x" * 1000)
+    recover_log(file, stores.logs, "more", 1)
+    assert file.read_bytes() == b"x" * 1000 + b"\n" + SAID
+    file.write_bytes(b"x")
+    recover_log(file, stores.logs, "more", 1)
+    assert file.read_bytes() == SAID
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("log")] == ["log"]

@@ -137,6 +137,22 @@ def test_a_node_that_is_to_stop_when_cut_off_has_time_for_it_before_its_jobs_go_
     load_settings(quick | {"HIVEMIND_ON_PARTITION": "stop", "HIVEMIND_NODE_LOST_AFTER": "20"})
 
 
+@pytest.mark.parametrize(
+    ("url", "broker"),
+    [
+        ("redis://:word@host:6379/3", "redis://:word@host:6379/3"),
+        ("unix:///run/r.sock", "redis+socket:///run/r.sock"),
+        ("unix:///run/r.sock?db=2", "redis+socket:///run/r.sock?virtual_host=2"),
+        (
+            "unix://:word@/run/r.sock?client_name=me&db=2",
+            "redis+socket://:word@/run/r.sock?client_name=me&virtual_host=2",
+        ),
+    ],
+)
+def test_the_broker_is_the_same_server_and_database(url: str, broker: str) -> None:
+    assert load_settings(redis_url=url).celery_broker == broker
+
+
 def test_a_bad_redis_url_is_refused_without_showing_its_password() -> None:
     message = refusal({"HIVEMIND_REDIS_URL": "http://:hunter2@host"})
     assert message.startswith("HIVEMIND_REDIS_URL: must start with redis://")

@@ -125,7 +125,8 @@ for i = 1, (#KEYS - 7) / 2 do
       redis.call('HDEL', job, 'started', 'last_worker')
       redis.call('HSET', KEYS[2], id, row)
       emit(KEYS[5], changes, id, 'admitted', attempt)
-      if ARGV[a + 5] ~= '' then redis.call('LPUSH', KEYS[7], ARGV[a + 5]) end
+      -- A queue that is no list must not break off what is half done: the beat says what is wrong with it.
+      if ARGV[a + 5] ~= '' then redis.pcall('LPUSH', KEYS[7], ARGV[a + 5]) end
       answers[i] = 'ok'
     end
   end
