@@ -14,7 +14,9 @@ from hivemind_worker.domain.errors import EngineUnavailable
 from hivemind_worker.domain.job import Job
 from hivemind_worker.domain.outcome import CAUSES, Cause
 from hivemind_worker.execution.handle import Detached, Handle
+from hivemind_worker.execution.lost import WORDS_OF_LOSS
 from hivemind_worker.execution.wire import EngineRefused
+from hivemind_worker.store.logs import Stream
 from hivemind_worker.tasks import _execute
 
 from .execution_kit import BUSYBOX, Kit, Proxy
@@ -29,7 +31,7 @@ def kit(shaky: Kit) -> Kit:
 def agent(kit: Kit, started: Any) -> Agent:
     """As much of one as a body's execution needs; `started` stands for recording the start."""
     jobs = SimpleNamespace(secrets=lambda _: {}, advance=lambda *_, **__: started())
-    stores = SimpleNamespace(jobs=jobs, ledger=SimpleNamespace(rows=lambda _: {}))
+    stores = SimpleNamespace(jobs=jobs, logs=kit.stores.logs, ledger=SimpleNamespace(rows=lambda _: {}))
     return cast(Agent, SimpleNamespace(stores=stores, runner=kit.runner, node="n1", worker="w1"))
 
 
@@ -64,6 +66,9 @@ def test_a_watch_that_breaks_off_is_the_infrastructures_and_its_container_is_end
     assert ended.cause is cause
     assert CAUSES[ended.cause].fault == "infrastructure"
     assert status(kit, job) == "exited"
+    assert ended.log.truncated
+    assert WORDS_OF_LOSS in kit.live(job, Stream.NOTICE).decode()
+    assert WORDS_OF_LOSS in prepared.workspace.log.read_text()
 
 
 def test_nothing_is_said_of_its_end_while_the_engine_is_away(kit: Kit, proxy: Proxy) -> None:
