@@ -17,7 +17,7 @@ from hivemind_worker.domain.job import State
 from hivemind_worker.domain.outcome import Cause, Outcome
 from hivemind_worker.domain.retry import Step
 from hivemind_worker.settings import Settings
-from tests.integration.worker_kit import containers, log_text, submit, until_log
+from tests.integration.worker_kit import arm, containers, log_text, submit, until_log
 from tests.processes import environment, eventually, process, until, worker, worker_command
 
 
@@ -94,10 +94,7 @@ def test_a_worker_that_slept_while_its_job_went_on_to_the_next_attempt_ends_its_
 def test_a_worker_that_slept_before_it_started_a_container_does_not_start_it_for_a_job_that_has_moved_on(
     settings: Settings, stores: Stores, engine: docker.DockerClient, tmp_path: Path
 ) -> None:
-    armed = tmp_path / "armed"
-    armed.mkdir()
-    (armed / "container-created").write_text("freeze")
-    points = {"CHAOS_KILLPOINTS": "tests.chaos.points", "CHAOS_ARMED": str(armed)}
+    armed, points = arm(tmp_path, "container-created", "freeze")
     said = tmp_path / "w1.log"
     with worker(settings, stores, said, name="w1", **points) as first:
         submit(stores, "late", 'echo "attempt $HIVEMIND_ATTEMPT"')

@@ -13,7 +13,7 @@ from hivemind_worker.execution.lost import WORDS_OF_LOSS, recover_log
 from hivemind_worker.execution.workspace import find_workspace
 from hivemind_worker.settings import Settings
 from tests.integration.store_kit import admitted
-from tests.integration.worker_kit import artifact, log_text, submit, until_clean, until_log
+from tests.integration.worker_kit import arm, artifact, log_text, submit, until_clean, until_log
 from tests.processes import eventually, until, worker
 
 SAID = f"[hivemind] {WORDS_OF_LOSS}\n".encode()
@@ -44,10 +44,7 @@ def test_a_container_removed_while_no_worker_watched_is_said_in_the_log_and_the_
 def test_a_start_that_the_engine_does_not_remember_is_said_in_the_log_and_the_next_attempts_lines_follow(
     settings: Settings, stores: Stores, engine: docker.DockerClient, tmp_path: Path
 ) -> None:
-    armed = tmp_path / "armed"
-    armed.mkdir()
-    (armed / "container-created").write_text("freeze")
-    points = {"CHAOS_KILLPOINTS": "tests.chaos.points", "CHAOS_ARMED": str(armed)}
+    armed, points = arm(tmp_path, "container-created", "freeze")
     with worker(settings, stores, tmp_path / "w1.log", **points) as first:
         submit(stores, "unsure", 'echo "attempt $HIVEMIND_ATTEMPT"')
         eventually(lambda: list(armed.glob(".fired-*")))  # it waits there to be struck

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import time
 import zipfile
+from pathlib import Path
 
 import docker
 
@@ -64,3 +65,11 @@ def until_clean(engine: docker.DockerClient, settings: Settings, task_id: str) -
     """Container and workspace go right after the outcome was recorded."""
     eventually(lambda: containers(engine, task_id) == [])
     eventually(lambda: list((settings.state / "workspaces").glob(f"{task_id}-*")) == [])
+
+
+def arm(folder: Path, point: str, deed: str) -> tuple[Path, dict[str, str]]:
+    """Have the next worker that passes a kill point meet its fate: where that is noted, and the worker's variables."""
+    armed = folder / "armed"
+    armed.mkdir()
+    (armed / point).write_text(deed)
+    return armed, {"CHAOS_KILLPOINTS": "tests.chaos.points", "CHAOS_ARMED": str(armed)}
