@@ -29,7 +29,12 @@ def forecast(
     steps: int = STEPS,
 ) -> dict[str, int]:
     """Job → when it will probably start (epoch ms), as far as `steps` plans reach. Ends early once all `wanted` did."""
-    rows = {place.node.node: dict(place.rows) for place in places}
+    # The line is read after the rows: who was taken back into it meanwhile holds none any more.
+    waits = {candidate.task_id for candidate in waiting}
+    rows = {
+        place.node.node: {task_id: row for task_id, row in place.rows.items() if task_id not in waits}
+        for place in places
+    }
     ends = [(row.probably_ends(now), name, task_id) for name, held in rows.items() for task_id, row in held.items()]
     heapq.heapify(ends)
     left, missing, starts = list(waiting), set(wanted), dict[str, int]()

@@ -12,7 +12,7 @@ from hivemind_worker.admission.forecast import forecast
 from hivemind_worker.admission.rules import Place, Rules
 from hivemind_worker.domain.line import Candidate
 from hivemind_worker.domain.node import Node
-from tests.builders import candidate, node
+from tests.builders import candidate, node, row
 from tests.unit.admission.test_policy_properties import GPUS, Site, _job, workloads
 
 
@@ -64,3 +64,11 @@ def test_who_ends_early_moves_those_behind_it_forward_and_nobody_back() -> None:
     site = asked([node("n1")], line)
     for said in site.said.values():
         assert said == sorted(said, reverse=True)
+
+
+def test_a_job_that_went_back_to_the_line_between_the_look_at_the_rows_and_that_at_the_line_holds_nothing() -> None:
+    now, ends = 1_000_000, {"back": 1_003_000, "other": 1_001_000}
+    held = {name: row().model_copy(update={"deadline": end}) for name, end in ends.items()}
+    waiting = [candidate("back"), *(candidate(f"next{n}", rank=1.0 + n) for n in range(3))]
+    starts = forecast(waiting, [Place(node("n1", slots=2), held)], now=now)
+    assert starts == {"back": now, "next0": now + 1000, "next1": now + 600_000, "next2": now + 601_000}
