@@ -17,7 +17,7 @@ from hivemind_worker.execution.logs import Pump
 from hivemind_worker.execution.patience import patiently
 from hivemind_worker.execution.prepared import Ended, Prepared
 from hivemind_worker.execution.requirements import read_marker
-from hivemind_worker.execution.restarts import ended_unread, ended_with_engine, is_younger
+from hivemind_worker.execution.restarts import ended_before, ended_unread, ended_with_engine, is_younger
 from hivemind_worker.execution.room import no_room
 from hivemind_worker.execution.since import Moment, rebooted, wall_seconds
 from hivemind_worker.execution.usage import Meter
@@ -65,6 +65,9 @@ def conclude(engine: Engine, settings: Settings, seen: Watched, handle: Handle) 
     if left.code != 0 or left.outage or launched.found is not None or _another(engine, prepared.workspace.start):
         found, engine_started = patiently(handle, look, started=True)
     unread = left.unread or ended_unread(found, engine_started)
+    # An engine that is stopped in order asks programs to end, and they may do so with any code.
+    asked = bool(left.code) and ended_before(found, engine_started)
+    engine_ended_it = asked and not patiently(handle, engine.keeps_containers, started=True)
     info = seen.pump.finish(settings.log_tail_bytes, unread=unread)
     wall = wall_seconds(found, left.at - seen.started)
     full = no_room(settings.state / "workspaces") if left.code else ""
@@ -87,6 +90,7 @@ def conclude(engine: Engine, settings: Settings, seen: Watched, handle: Handle) 
         gpu_evidence=seen.gpu_evidence,
         # An engine that shuts down ends its containers first; one that comes up ends those that it finds.
         outage=left.outage or looks > 1 or ended_with_engine(found, engine_started),
+        engine_ended_it=engine_ended_it,
         rebooted=rebooted(prepared.workspace.start, found, Moment.now()),
         gone=left.gone or (left.code != 0 and (found is None or found.status in ("removing", "dead"))),
         requirements=read_marker(prepared.workspace.work),

@@ -66,6 +66,10 @@ class Engine:
         """When its process was started; None where that cannot be known. Raises EngineUnavailable."""
         return engine_started_at(self._address)
 
+    def keeps_containers(self) -> bool:
+        """Whether its containers outlive it (live-restore); else it ends them when it is stopped in order."""
+        return bool(self._call("GET", "/info").get("LiveRestoreEnabled"))
+
     # --- images ----------------------------------------------------------------------------------------
 
     def image(self, reference: str, *, fresh: bool = False) -> ImageInfo | None:

@@ -83,6 +83,11 @@ def ended_unread(found: Found | None, engine_started: Moment | None) -> bool:
     return _ended_within(found, engine_started, NOTING)
 
 
+def ended_before(found: Found | None, engine_started: Moment | None) -> bool:
+    """Whether it ended before this engine came up: by itself, or because the engine before was being stopped. Pure."""
+    return _ended_within(found, engine_started, 0.0)
+
+
 def _ended_within(found: Found | None, engine_started: Moment | None, seconds: float) -> bool:
     if found is None or engine_started is None or found.started_at is None or found.finished_at is None:
         return False

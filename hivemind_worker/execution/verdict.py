@@ -51,6 +51,8 @@ class Facts:
     outage: bool = False
     rebooted: bool = False
     gone: bool = False
+    #: it ended before the engine that answers now came up, and this engine's containers do not outlive it
+    engine_ended_it: bool = False
     #: why the node's own disk took nothing more when it ended; empty: it did
     no_room: str = ""
     requirements: Requirements = ""
@@ -106,6 +108,8 @@ def _lost(facts: Facts) -> tuple[Cause, str] | None:
         return Cause.ENGINE, "the machine was restarted while it ran"
     if facts.outage and facts.exit_code in (_KILLED, _TERMINATED, _FOUND_DEAD) and not facts.oom_kills:
         return Cause.ENGINE, "the container engine went away while it ran and took it along"
+    if facts.engine_ended_it and facts.exit_code and not (facts.oom_kills or facts.engine_says_oom):
+        return Cause.ENGINE, f"it ended with {_code(facts.exit_code)} when its container engine was stopped or away"
     return None
 
 

@@ -130,6 +130,41 @@ def test_a_worker_that_comes_back_while_the_engine_is_away_waits_for_its_word(
     assert (ended.cause, ended.exit_code) == (Cause.EXIT, 7)
 
 
+def test_a_program_that_ends_with_a_code_of_its_own_because_its_engine_is_stopped_is_not_blamed(
+    kit: Kit, own: OwnEngine
+) -> None:
+    job, handle = kit.job("sh", "-c", f"trap 'exit 2' TERM; {COUNT}", image=BUSYBOX), Handle()
+    body = kit.start(job, handle)
+    until(lambda: len(kit.live(job).splitlines()) > 5, "some output")
+    own.down()
+    own.up()
+    ended = body.result()
+    handle.close()
+    assert (ended.cause, ended.exit_code) == (Cause.ENGINE, 2)
+    assert "stopped or away" in ended.evidence
+
+
+def test_a_program_that_fails_while_an_engine_is_away_that_keeps_its_containers_failed_by_itself(
+    kit: Kit, live_restore: OwnEngine
+) -> None:
+    with counting(kit) as (job, ends):
+        live_restore.down()
+        (kit.settings.state / "workspaces" / f"{job.task_id}-1" / "work" / "end").touch()
+        until(lambda: not _runs(), "its end")
+        live_restore.up()
+    assert (ends[0].cause, ends[0].exit_code) == (Cause.EXIT, 7)
+
+
+def _runs() -> bool:
+    """Whether the counting program lives, as /proc has it: there is no engine to ask."""
+    words = COUNT.encode()
+    for folder in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if folder.name.isdigit() and words in (folder / "cmdline").read_bytes():
+                return True
+    return False
+
+
 def test_an_engine_that_takes_the_jobs_along_of_a_worker_that_is_away_is_the_infrastructures_fault(
     kit: Kit, own: OwnEngine
 ) -> None:

@@ -67,6 +67,10 @@ def cause(**facts: object) -> Cause:
         ({"exit_code": 127, "last_words": "hello\n" + TINI, "all_words": True}, Cause.EXIT),
         ({"exit_code": 127, "last_words": TINI, "all_words": True, "cpu_seconds": 5.0}, Cause.EXIT),
         ({"exit_code": 1, "last_words": TINI, "all_words": True}, Cause.EXIT),
+        ({"exit_code": 2, "engine_ended_it": True}, Cause.ENGINE),
+        ({"exit_code": 0, "engine_ended_it": True}, Cause.OK),
+        ({"exit_code": 2, "engine_ended_it": True, "oom_kills": 1}, Cause.OOM),
+        ({"exit_code": 2, "engine_ended_it": True, "reason": "stop"}, Cause.CANCELLED),
     ],
 )
 def test_the_cause_of_an_end(facts: dict[str, object], expected: Cause) -> None:
