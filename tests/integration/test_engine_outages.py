@@ -149,6 +149,7 @@ def test_a_program_that_fails_while_an_engine_is_away_that_keeps_its_containers_
 ) -> None:
     with counting(kit) as (job, ends):
         live_restore.down()
+        assert _runs()  # or its end could not be told
         (kit.settings.state / "workspaces" / f"{job.task_id}-1" / "work" / "end").touch()
         until(lambda: not _runs(), "its end")
         live_restore.up()

@@ -43,7 +43,7 @@ def test_each_that_is_asked_alone_prints_its_table_or_its_document(
     assert capsys.readouterr().out == "found 3\n"
     assert main([name, "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
-    assert said in (found, {name: found})
+    assert said == (found if hasattr(module, "main") else {name: found})
 
 
 def test_what_is_of_one_trace_asks_for_it(capsys: pytest.CaptureFixture[str]) -> None:
