@@ -236,7 +236,7 @@ def _execute(agent: Agent, job: Job, handle: Handle) -> tuple[Prepared | None, E
 
     prepared: Prepared | None = None
     try:
-        secrets = persist(handle, lambda: jobs.secrets(job.task_id))
+        secrets = persist(handle, lambda: jobs.secrets(job.task_id)) if job.has_secrets else {}
         prepared = agent.runner.prepare(job, secrets, _devices(agent, job, handle), handle)
         ended = agent.runner.run(prepared, handle, started, confirm)
         if not ended.unseen:

@@ -105,6 +105,9 @@ class Job(BaseModel):
     #: workers that died in a row soon after they had taken the job up, and when: epoch milliseconds and worker
     downs: int = 0
     downs_seen: tuple[tuple[int, str], ...] = ()
+    #: whether secrets, and a log, lie beside the record, as the claim of its attempt saw it; True: nobody has looked
+    has_secrets: bool = True
+    has_log: bool = True
     #: why the record cannot be read; such a job is shown, and neither run nor deleted
     trouble: str = ""
     #: set when the history alone knows it

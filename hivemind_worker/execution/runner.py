@@ -179,7 +179,9 @@ class Runner:
         was, and what `confirm` raises.
         """
         job, found_again = prepared.job, prepared.body is None
-        last = patiently(handle, lambda: self._logs.last(job.task_id), started=found_again)
+        # A worker of this name that died may have had a piece on its way while this attempt was claimed again.
+        look = job.has_log or found_again
+        last = patiently(handle, lambda: self._logs.last(job.task_id), started=found_again) if look else None
         launched = self._launch(prepared, handle, confirm)
         with ExitStack() as held:
             if launched.output is not None:

@@ -35,12 +35,17 @@ class AttemptSteps:
         keys = self._keys
         reply = self._scripts.run(
             "claim",
-            [keys.job(task_id), keys.reservations(node), keys.events, keys.boot(boot)],
+            [
+                keys.job(task_id), keys.reservations(node), keys.events, keys.boot(boot),
+                keys.secrets(task_id), keys.log(task_id),
+            ],
             [task_id, attempt, worker, keys.changes(task_id), boot, keys.boot("")],
-        )
+        )  # fmt: skip
         if reply is None:
             raise StaleAttempt(f"attempt {attempt} of {task_id} is not this worker's to run")
-        return job_of(fields(reply), task_id)
+        record, secrets, log = reply
+        beside = {"has_secrets": bool(secrets), "has_log": bool(log)}
+        return job_of(fields(record), task_id).model_copy(update=beside)
 
     def advance(self, task_id: str, attempt: int, target: State, *, worker: str) -> None:
         """Move a held job forward to `target`; no step back, no step twice. Raises StaleAttempt, AdoptedAttempt."""

@@ -47,6 +47,22 @@ def test_secrets_are_sealed_in_redis_and_gone_after_the_end(stores: Stores, clie
     assert stores.jobs.secrets("t1") == {}
 
 
+@pytest.mark.parametrize("secrets", [{}, {"TOKEN": "hunter2"}])
+@pytest.mark.parametrize("logged", [False, True])
+def test_a_claim_sees_whether_secrets_and_a_log_lie_beside_the_record(
+    stores: Stores, secrets: dict[str, str], logged: bool
+) -> None:
+    admitted(stores, secrets=secrets)
+    stores.jobs.claim("t1", 1, node="n1", worker="w1")
+    if logged:
+        stores.logs.say("t1", 1, "a word", worker="w1")
+    job = stores.jobs.claim("t1", 1, node="n1", worker="w1")
+    assert (job.has_secrets, job.has_log) == (bool(secrets), logged)
+    seen_by_nobody = stores.jobs.get("t1")
+    assert seen_by_nobody.has_secrets
+    assert seen_by_nobody.has_log
+
+
 def test_redis_away_is_named(settings: Settings) -> None:
     nowhere = open_stores(settings.model_copy(update={"redis_url": None}))
     with pytest.raises(StoreUnavailable):

@@ -4,9 +4,10 @@
 -- of another boot open takes up what a process had in its hands when it died, soon after it took it up. That counts
 -- against the job if it was among the last that this boot took up, within a second; unless a body has lived long with it
 -- in this very state.
--- KEYS  1 job  2 reservations:<node>  3 events  4 boot
+-- KEYS  1 job  2 reservations:<node>  3 events  4 boot  5 secrets  6 log
 -- ARGV  1 id  2 attempt  3 worker  4 changes channel  5 boot: one life of the worker's process  6 prefix of the boots
--- RETURNS the job's fields as HGETALL does, or nil when the attempt is not this worker's to run
+-- RETURNS the job's fields as HGETALL does, 1 if it has secrets, 1 if it has a log; or nil when the attempt is not this
+--         worker's to run
 local known = redis.call('HMGET', KEYS[1], 'state', 'attempt', 'worker', 'version')
 if (tonumber(known[4] or '') or 0) > VERSION then return nil end
 if known[2] ~= ARGV[2] or known[3] ~= ARGV[3] then return nil end
@@ -29,4 +30,4 @@ if trial[1] ~= ARGV[5] then
   redis.call('HSET', KEYS[1], 'trial', ARGV[5], 'trial_at', now, 'trial_worker', ARGV[3])
   redis.call('SET', KEYS[4], now, 'PX', 86400000)
 end
-return redis.call('HGETALL', KEYS[1])
+return { redis.call('HGETALL', KEYS[1]), redis.call('EXISTS', KEYS[5]), redis.call('EXISTS', KEYS[6]) }
