@@ -18,11 +18,10 @@ from hivemind_worker.domain.errors import StoreUnavailable
 from hivemind_worker.domain.job import State
 from hivemind_worker.settings import Settings
 from hivemind_worker.store.events import Event
-from hivemind_worker.store.keys import INTAKE_QUEUE
+from hivemind_worker.store.keys import INTAKE_QUEUE, TASK
 
 log = structlog.get_logger()
 
-TASK = "hivemind.run_job"
 #: seconds: one read of the stream, the pause in which a burst gathers, the pause after a failure
 _BLOCK, _GATHER, _RETRY = 1.0, 0.05, 1.0
 

@@ -9,7 +9,7 @@ from typing import Any
 from kombu import Queue, serialization
 from kombu.utils.json import dumps
 
-TASK = "hivemind.run_job"
+from hivemind_worker.store.keys import TASK
 
 
 def hint_message(app: Any, queue: Queue, task_id: str, attempt: int) -> str:

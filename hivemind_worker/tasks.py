@@ -33,11 +33,11 @@ from hivemind_worker.execution.handle import Detached, Handle
 from hivemind_worker.execution.lost import WORDS_OF_LOSS, recover_log
 from hivemind_worker.execution.runner import Ended, Prepared
 from hivemind_worker.fenced import settle
-from hivemind_worker.hint_message import TASK
 from hivemind_worker.killpoints import reach
 from hivemind_worker.requests import JobRequest
 from hivemind_worker.step import agent_of
 from hivemind_worker.store.jobs import NewJob
+from hivemind_worker.store.keys import TASK
 
 log = structlog.get_logger()
 T = TypeVar("T")

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 #: Celery's queue for jobs sent by a plain client; such a message becomes intake
 INTAKE_QUEUE = "celery"
+#: the name of Celery's task that runs an attempt
+TASK = "hivemind.run_job"
 
 
 @dataclass(frozen=True, slots=True)

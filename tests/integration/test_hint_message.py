@@ -10,10 +10,11 @@ from celery import Celery
 
 from hivemind_worker.bootstrap import Stores
 from hivemind_worker.domain.line import Claim
-from hivemind_worker.hint_message import TASK, hint_message
+from hivemind_worker.hint_message import hint_message
 from hivemind_worker.settings import Settings
 from hivemind_worker.step import own_queue
 from hivemind_worker.store.hints import HintQueue
+from hivemind_worker.store.keys import TASK
 from tests.builders import assignment, new_job, row
 from tests.integration.store_kit import announce
 
