@@ -88,7 +88,7 @@ _OPTIONS = [
         "--id", "task_id", metavar="ID", callback=_no_empty_id, help="The job's id; the same id twice is the same job."
     ),
     click.option("--cpu", type=float, metavar="CORES", help="Cores, as in 0.5."),
-    click.option("--cpu-limit", type=float, metavar="CORES", help="Cores at most where some are idle; else as --cpu."),
+    click.option("--cpu-limit", type=float, metavar="CORES", help="Cores at most, where idle and lent; else as --cpu."),
     click.option(
         "--reclaimable/--guaranteed", default=None, help="Run on cores that others leave idle; may be slowed."
     ),

@@ -129,6 +129,9 @@ def build_agent(settings: Settings, *, worker: str, queue: HintQueue, leave: Cal
     scores = Scores(settings.state, gpus)
     if settings.docker_enabled:
         gpus.start()
+    hinter, boot = Hinter(partial(stores.ledger.hint, queue), settings.beat), uuid4().hex
+    rules = PolicyRules.of(settings)
+    admitter = Admitter(stores.ledger, node=node, worker=worker, rules=rules, queue=queue, hinted=hinter.sent)
     runner = Runner(
         engine,
         settings,
@@ -136,12 +139,12 @@ def build_agent(settings: Settings, *, worker: str, queue: HintQueue, leave: Cal
         stores.bundles,
         site_id=stores.ledger.site_id,
         node=node,
+        cores=lambda: admitter.cores,
         gpus=gpus,
         no_devices=refusals.note,
     )
     running: Running[Handle] = Running()
     describe = describer(settings, engine, gpus, refusals, scores)
-    hinter, boot = Hinter(partial(stores.ledger.hint, queue), settings.beat), uuid4().hex
     partition = watch_partition(settings, running)
     controller = Controller(
         jobs=stores.jobs,
@@ -169,14 +172,7 @@ def build_agent(settings: Settings, *, worker: str, queue: HintQueue, leave: Cal
         ),
         partition=partition,
         beat=settings.beat,
-        admitter=Admitter(
-            stores.ledger,
-            node=node,
-            worker=worker,
-            rules=PolicyRules.of(settings),
-            queue=queue,
-            hinted=hinter.sent,
-        ),
+        admitter=admitter,
         lease=LEASE_BEATS * settings.beat,
     )
     janitor = Janitor(engine, settings, site_id=stores.ledger.site_id, node=node)

@@ -142,7 +142,7 @@ def _asked(task: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "bundle", f"sha256:{task['bundle_sha256']}"
     share = f"{size(asked['gpu_memory'])} each" if asked.get("gpu_memory") else "whole"
     gpus = f", {counted(asked['gpus'], 'GPU')} ({share})" if asked.get("gpus") else ""
-    limit = f" (at most {asked['cpu_limit']:g})" if asked.get("cpu_limit") else ""
+    limit = f" (up to {asked['cpu_limit']:g} where the node lends them)" if asked.get("cpu_limit") else ""
     kind = " that others leave idle" if asked.get("reclaimable") else ""
     amounts = (
         f"{counted(asked['cpu'], 'core')}{limit}{kind}, {size(asked['memory'])} memory, {size(asked['disk'])} disk"

@@ -40,6 +40,15 @@ class Admitter:
         self._ledger, self._name, self._worker, self._rules = ledger, node, worker, rules
         self._queue, self._hinted = queue, hinted
         self._nodes: Sequence[Node] = ()
+        self._cores: int | None = None
+
+    @property
+    def cores(self) -> int | None:
+        """What this node lends one container at most, in thousandths, as of the last look; None: before the first.
+
+        Any thread may ask: jobs' bodies do, who shall not wait for Redis on the way to their container.
+        """
+        return self._cores
 
     def forget_nodes(self) -> None:
         """Some node has changed: look again."""
@@ -116,4 +125,5 @@ class Admitter:
     def _known_nodes(self) -> Sequence[Node]:
         if not self._nodes:
             self._nodes = tuple(self._ledger.nodes())
+            self._cores = next((node.cores for node in self._nodes if node.node == self._name), self._cores)
         return self._nodes

@@ -143,6 +143,12 @@ class Node(BaseModel):
     on_partition: str = ""
     durability: str = ""
 
+    @property
+    def cores(self) -> int:
+        """What one container may use at most, in thousandths: what is lent, though no more than there is where some is
+        lent twice."""
+        return min(self.capacity.millicores, self.allocatable.millicores)
+
 
 class Reservation(BaseModel):
     """One row of the ledger: what one attempt holds on one node."""

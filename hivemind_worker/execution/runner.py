@@ -57,10 +57,13 @@ class Runner:
         *,
         site_id: Callable[[], str],
         node: str,
+        cores: Callable[[], int | None],
         gpus: GpuSight | None = None,
         no_devices: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """`no_devices` is told what an engine says that has no way to give devices to containers."""
+        """`cores`: what the node lends one container at most now, in thousandths; None: not known. Asked on the way to
+        every container, so it answers at once. `no_devices` is told what an engine says that has no way to give devices
+        to containers."""
         self._engine = engine
         self._settings = settings
         self._logs = logs
@@ -69,6 +72,7 @@ class Runner:
         self._ask_site = site_id
         self._site: str | None = None
         self._node = node
+        self._cores = cores
         self._gpus = gpus or NoGpus()
         self._no_devices = no_devices
         self._base = settings.state / "workspaces"
@@ -104,6 +108,7 @@ class Runner:
                 image=image,
                 secrets=secrets,
                 gpus=gpus,
+                lent=self._cores(),
                 settings=self._settings,
                 extra_env=wrapper_env(spec.network) if wrapped else {},
             )

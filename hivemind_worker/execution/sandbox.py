@@ -111,10 +111,14 @@ def container_body(
     image: ImageInfo,
     secrets: Mapping[str, str],
     gpus: Sequence[str],
+    lent: int | None,
     settings: Settings,
     extra_env: Mapping[str, str],
 ) -> dict[str, Any]:
-    """The body of Docker's create call (Engine API 1.41, `ContainerCreate`)."""
+    """The body of Docker's create call (Engine API 1.41, `ContainerCreate`).
+
+    `lent`: thousandths of a core that the node lends one container at most; None: not known.
+    """
     spec = job.assignment
     return {
         "Image": spec.image,
@@ -132,7 +136,7 @@ def container_body(
         "AttachStderr": True,
         "OpenStdin": False,
         "Tty": False,
-        "HostConfig": _host_config(spec, place, image, gpus, settings),
+        "HostConfig": _host_config(spec, place, image, gpus, lent, settings),
     }
 
 
@@ -152,11 +156,11 @@ def _environment(job: Job, secrets: Mapping[str, str], gpus: Sequence[str], extr
 
 
 def _host_config(
-    spec: Assignment, place: Place, image: ImageInfo, gpus: Sequence[str], settings: Settings
+    spec: Assignment, place: Place, image: ImageInfo, gpus: Sequence[str], lent: int | None, settings: Settings
 ) -> dict[str, Any]:
     request = spec.requests
     return {
-        "NanoCpus": _cores(spec, settings) * 1_000_000,
+        "NanoCpus": _cores(spec, lent) * 1_000_000,
         "CpuShares": _weight(spec),
         "Memory": request.memory,
         "MemorySwap": request.memory,  # memory and swap together: no swap beyond the cap
@@ -181,12 +185,14 @@ def _host_config(
     }
 
 
-def _cores(spec: Assignment, settings: Settings) -> int:
-    """The cap on cores, in thousandths. Where the owner lends only some of the machine's, nobody goes beyond its part;
-    no container may have more than the machine has."""
+def _cores(spec: Assignment, lent: int | None) -> int:
+    """The cap on cores, in thousandths: the limit within what the node lends, and what was reserved in any case.
+
+    Where cores are lent twice a request may pass the machine, for which the engine would refuse the container.
+    """
     request = spec.requests
-    limit = request.millicores if settings.max_cpu_cores is not None else request.limit_millicores
-    return min(limit, (os.cpu_count() or MAX_SHARES) * 1000)
+    cap = max(request.millicores, min(request.limit_millicores, lent or 0))
+    return min(cap, (os.cpu_count() or MAX_SHARES) * 1000)
 
 
 def _weight(spec: Assignment) -> int:

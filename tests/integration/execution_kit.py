@@ -53,6 +53,8 @@ class Kit:
         self.stores = stores
         #: what the node sees of its devices; None: it has none
         self.gpus: GpuSight | None = None
+        #: what it lends of its cores, in thousandths; None: not known
+        self.cores: Callable[[], int | None] = lambda: None
         self.engine = Engine(settings)
         self.runner = self.new_runner()
         self._prepared: list[Prepared] = []
@@ -62,8 +64,9 @@ class Kit:
         stores = self.stores
         site_id = stores.ledger.site_id
         return Runner(
-            self.engine, self.settings, stores.logs, stores.bundles, site_id=site_id, node="n1", gpus=self.gpus
-        )
+            self.engine, self.settings, stores.logs, stores.bundles,
+            site_id=site_id, node="n1", cores=self.cores, gpus=self.gpus,
+        )  # fmt: skip
 
     def job(
         self,

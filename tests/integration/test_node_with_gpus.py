@@ -172,7 +172,7 @@ def test_a_reclaimable_job_weighs_nothing_and_says_so(node: Node) -> None:
     command = ["docker", "inspect", "--format", "{{.HostConfig.CpuShares}} {{.HostConfig.NanoCpus}}", f"hm-{task_id}-1"]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() == ["2", "1500000000"]
     shown = node.hivemind("show", task_id).stdout
-    assert "0.5 cores (at most 1.5) that others leave idle" in shown
+    assert "0.5 cores (up to 1.5 where the node lends them) that others leave idle" in shown
     held = node.json("nodes")["nodes"][0]["reserved"]
     assert (held["cpu"], held["spare_cpu"]) == (0.0, 0.5)
     node.hivemind("stop", task_id)

@@ -28,6 +28,12 @@ def test_what_a_running_job_used_and_printed_is_not_known_yet() -> None:
     assert not {"used", "log"} & set(running)
 
 
+def test_a_limit_on_cores_is_shown_as_what_it_is_a_bound_that_the_node_may_lower() -> None:
+    spec = assignment(requests=request(cpu=0.5, cpu_limit=2.0))
+    asked = dict(described(job(state=State.RUNNING, assignment=spec)))["asked for"]
+    assert asked.startswith("0.5 cores (up to 2 where the node lends them), ")
+
+
 def test_what_an_ended_job_used_and_printed_is_shown() -> None:
     outcome = Outcome(cause=Cause.OK, exit_code=0, usage=Usage(cpu_seconds=1.5), log=LogInfo(bytes=7))
     ended = dict(described(job(state=State.COMPLETED, outcome=outcome)))

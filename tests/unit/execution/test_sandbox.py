@@ -38,7 +38,7 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def body(settings: Settings, made: Job, image: ImageInfo = IMAGE, **more: Any) -> dict[str, Any]:
-    given: dict[str, Any] = {"secrets": {}, "gpus": (), "extra_env": {}, **more}
+    given: dict[str, Any] = {"secrets": {}, "gpus": (), "extra_env": {}, "lent": None, **more}
     return container_body(
         made,
         identity=IDENTITY,
@@ -132,25 +132,31 @@ def test_an_attempts_container_is_known_by_its_labels() -> None:
     assert not IDENTITY.owns(Found("1", "hm-t1-2", "running", {}))
 
 
-def host(settings: Settings, **asked: object) -> dict[str, Any]:
-    made = body(settings, job(requests={"memory": 64 * MIB, "disk": MIB, "pids": 32, **asked}))["HostConfig"]
+def host(settings: Settings, *, lent: int | None = 4000, **asked: object) -> dict[str, Any]:
+    made = body(settings, job(requests={"memory": 64 * MIB, "disk": MIB, "pids": 32, **asked}), lent=lent)["HostConfig"]
     assert isinstance(made, dict)
     return made
 
 
-def test_the_cap_on_cores_is_the_limit_and_the_weight_is_the_request(
+def test_the_cap_on_cores_is_the_limit_within_what_the_node_lends_and_the_weight_is_the_request(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: 4)
     assert (host(settings, cpu=0.5)["NanoCpus"], host(settings, cpu=0.5)["CpuShares"]) == (5 * 10**8, 512)
     burst = host(settings, cpu=0.5, cpu_limit=3.0)
     assert (burst["NanoCpus"], burst["CpuShares"]) == (3 * 10**9, 512)
-    assert host(settings, cpu=0.5, cpu_limit=64.0)["NanoCpus"] == 4 * 10**9
+    assert host(settings, lent=1000, cpu=0.5, cpu_limit=3.0)["NanoCpus"] == 10**9
+    assert host(settings, lent=9000, cpu=0.5, cpu_limit=64.0)["NanoCpus"] == 4 * 10**9, "the engine refuses more"
 
 
-def test_where_the_owner_lends_some_cores_only_nobody_goes_beyond_its_request(settings: Settings) -> None:
-    capped = settings.model_copy(update={"max_cpu_cores": 1.0})
-    assert host(capped, cpu=0.5, cpu_limit=1.0)["NanoCpus"] == 5 * 10**8
+@pytest.mark.parametrize("lent", [None, 0, 200])
+def test_a_job_has_what_it_asked_for_whatever_the_node_lends_by_now(settings: Settings, lent: int | None) -> None:
+    assert host(settings, lent=lent, cpu=0.5, cpu_limit=2.0)["NanoCpus"] == 5 * 10**8
+
+
+def test_an_owners_cap_bounds_a_limit_by_what_it_lends_and_one_above_the_machine_does_not(settings: Settings) -> None:
+    high = settings.model_copy(update={"max_cpu_cores": 999.0})
+    assert host(high, lent=1000, cpu=0.5, cpu_limit=1.0)["NanoCpus"] == 10**9
 
 
 def test_a_reclaimable_job_weighs_as_little_as_the_kernel_allows(settings: Settings) -> None:
