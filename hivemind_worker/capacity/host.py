@@ -49,6 +49,27 @@ def machine_amount(settings: Settings, confines: Confines, *, gpus: int, disk: i
     )
 
 
+def ceiling(machine: Amount, settings: Settings, *, cores: int) -> float:
+    """How often a core may be lent at most: once where the node has only some of the `cores` of the machine. Pure.
+
+    Use and pressure are measured for the whole machine. Jobs' containers are no part of the node's own cgroup and run
+    outside its cpuset, so neither says how busy the node's part is: a full one of a calm machine would look idle.
+    """
+    part = machine.millicores < cores * 1000
+    return 1.0 if part else max(settings.cpu_overcommit_max, settings.cpu_reclaim_max)
+
+
+def part_of(machine: Amount, settings: Settings, *, cores: int) -> tuple[str, ...]:
+    """A line for a node that by its settings would lend cores twice and does not (`ceiling`). Pure."""
+    if max(settings.cpu_overcommit_max, settings.cpu_reclaim_max) <= ceiling(machine, settings, cores=cores):
+        return ()
+    has = describe("millicores", machine.millicores)
+    return (
+        f"this node has {has} of the machine's {cores}, whose load does not tell its own: no core is lent twice, and "
+        "cpu_reclaim_max and cpu_overcommit_max have no effect (set both to 1, and this is not said)",
+    )
+
+
 def lend(machine: Amount, settings: Settings, *, disk_used: int, factor: float = 1.0) -> Capacity:
     """Allocatable = what is left beside the system's reserve, within the owner's caps. Pure.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 import psutil
@@ -10,9 +11,10 @@ import structlog
 from hivemind_worker.capacity.confines import read_confines
 from hivemind_worker.capacity.elastic import Elastic
 from hivemind_worker.capacity.gpu import GpuMonitor
-from hivemind_worker.capacity.host import Capacity, lend, machine_amount, read_usage
+from hivemind_worker.capacity.host import Capacity, ceiling, lend, machine_amount, part_of, read_usage
 from hivemind_worker.capacity.scores import Scores
 from hivemind_worker.domain.node import Gpu, Node, NodeState
+from hivemind_worker.domain.resources import Amount
 from hivemind_worker.settings import Settings
 from hivemind_worker.version import __version__
 
@@ -40,7 +42,8 @@ class Snapshot:
         self._refused = refused
         self._elastic = Elastic()
         self._disk = psutil.disk_usage(str(settings.state))
-        for warning in self._capacity(len(gpus.reading().gpus)).warnings:
+        machine = self._machine(len(gpus.reading().gpus))
+        for warning in self._remarks(machine, self._lend(machine)):
             log.warning(warning)
 
     def take(self, trouble: str = "") -> Node:
@@ -48,12 +51,13 @@ class Snapshot:
         reading, usage = self._gpus.reading(), read_usage(self._settings)
         if reading.gpus and not reading.trouble and (refused := self._refused()):
             reading = reading.all_in(refused)
+        machine = self._machine(sum(1 for gpu in reading.gpus if not gpu.trouble))
         self._elastic = self._elastic.after(
             use=usage.cpu_percent,
             pressure=usage.cpu_pressure,
-            ceiling=max(self._settings.cpu_overcommit_max, self._settings.cpu_reclaim_max),
+            ceiling=ceiling(machine, self._settings, cores=_cores()),
         )
-        capacity = self._capacity(sum(1 for gpu in reading.gpus if not gpu.trouble))
+        capacity = self._lend(machine)
         return Node(
             node=self._settings.node_id,
             state=NodeState.UP,
@@ -67,7 +71,7 @@ class Snapshot:
             usage=usage,
             version=__version__,
             trouble=trouble,
-            remarks=capacity.warnings,
+            remarks=self._remarks(machine, capacity),
             on_partition=self._settings.on_partition,
             durability=self._settings.durability,
         )
@@ -76,7 +80,17 @@ class Snapshot:
         score = self._scores.gpu(gpu.uuid) if self._scores else 0.0
         return gpu.model_copy(update={"score": score}) if score else gpu
 
-    def _capacity(self, gpus: int) -> Capacity:
-        machine = machine_amount(self._settings, read_confines(), gpus=gpus, disk=self._disk.total)
+    def _machine(self, gpus: int) -> Amount:
+        return machine_amount(self._settings, read_confines(), gpus=gpus, disk=self._disk.total)
+
+    def _remarks(self, machine: Amount, capacity: Capacity) -> tuple[str, ...]:
+        return capacity.warnings + part_of(machine, self._settings, cores=_cores())
+
+    def _lend(self, machine: Amount) -> Capacity:
         # What the file system keeps for root is in use as far as we are concerned.
         return lend(machine, self._settings, disk_used=self._disk.total - self._disk.free, factor=self._elastic.factor)
+
+
+def _cores() -> int:
+    """Cores of the whole machine, whoever may run on them."""
+    return os.cpu_count() or 1

@@ -136,7 +136,7 @@ class Node(BaseModel):
     version: str = ""
     #: why the node admits nothing although it is up; '' when all is well
     trouble: str = ""
-    #: what is odd about its own settings: caps above the machine
+    #: what is odd about its own settings: caps above the machine, or what has no effect
     remarks: tuple[str, ...] = ()
     #: what becomes of its containers when Redis stays away, `keep` or `stop`; what an acknowledged job survives,
     #: `always` or `everysec`; '' of a release that does not say

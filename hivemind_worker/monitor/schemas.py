@@ -204,8 +204,9 @@ class NodeView(Schema):
     """One node. `allocatable` is what it lends, `reserved` what admitted jobs hold of it.
 
     `empty_by`: when the last of its jobs ends by its declared timeout, `empty_expected`: when it probably does (ISO
-    8601, UTC; null: it has none). `warnings`: caps above the machine, an operator's and the settings'. `on_partition`:
-    what becomes of its containers when it is cut off from Redis for long; `durability`: what acknowledged jobs survive.
+    8601, UTC; null: it has none). `warnings`: caps above the machine, an operator's and the settings', and settings
+    without effect. `on_partition`: what becomes of its containers when it is cut off from Redis for long; `durability`:
+    what acknowledged jobs survive.
     """
 
     node: str

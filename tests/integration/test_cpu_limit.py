@@ -60,6 +60,13 @@ def test_a_limit_does_not_pass_what_a_pinned_node_has_nor_a_cap_that_is_set_whil
     node.hivemind("node", "set", "--max-cpu", "none")
 
 
+@pinned
+def test_a_pinned_node_lends_no_core_twice_and_says_why(node: Node) -> None:
+    here = node.json("nodes")["nodes"][0]
+    assert (here["cpu_factor"], here["allocatable"]["spare_cpu"]) == (1.0, 1.0)
+    assert any(line.startswith("this node has 1 core of the machine's ") for line in here["warnings"])
+
+
 def test_what_a_node_lends_is_known_without_another_look_at_redis(stores: Stores, kit: Kit) -> None:
     admitter = Admitter(stores.ledger, node="n1", worker="w1", rules=Rules())
     kit.cores = lambda: admitter.cores

@@ -8,8 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hivemind_worker.capacity.confines import read_confines
 from hivemind_worker.capacity.elastic import CALM_LOOKS, STEP_UP, Elastic, pressure_of
-from hivemind_worker.capacity.host import lend
+from hivemind_worker.capacity.gpu import GpuMonitor
+from hivemind_worker.capacity.host import ceiling, lend, machine_amount, part_of
+from hivemind_worker.capacity.snapshot import Snapshot
+from hivemind_worker.domain.node import NodeUsage
 from hivemind_worker.domain.resources import GIB, Amount
 from hivemind_worker.settings import Settings
 
@@ -98,3 +102,39 @@ def test_memory_is_lent_once_unless_the_operator_says_otherwise(settings: Settin
 def test_no_factor_passes_the_owners_caps(settings: Settings) -> None:
     capped = lent(settings, 2.0, cpu_overcommit_max=2.0, memory_overcommit=2.0, max_cpu_cores=3.0, max_memory_gb=4.0)
     assert (capped.millicores, capped.spare, capped.memory) == (3000, 3000, 4 * GIB)
+
+
+@pytest.mark.parametrize("cores", [7.5, 2.0])
+def test_a_part_of_a_machine_lends_nothing_twice_as_its_own_use_is_not_known(settings: Settings, cores: float) -> None:
+    part = MACHINE.model_copy(update={"millicores": int(cores * 1000)})
+    assert ceiling(part, settings, cores=8) == 1.0
+    assert ceiling(part, settings.model_copy(update={"cpu_overcommit_max": 3.0}), cores=8) == 1.0
+    (said,) = part_of(part, settings, cores=8)
+    assert said.startswith(f"this node has {cores:g} cores of the machine's 8, ")
+
+
+def test_a_whole_machine_lends_as_its_settings_say(settings: Settings) -> None:
+    assert ceiling(MACHINE, settings, cores=8) == 2.0
+    assert ceiling(MACHINE, settings.model_copy(update={"cpu_overcommit_max": 3.0}), cores=8) == 3.0
+    assert part_of(MACHINE, settings, cores=8) == ()
+
+
+def test_a_node_that_is_to_lend_nothing_twice_is_not_told_that_it_does_not(settings: Settings) -> None:
+    part = MACHINE.model_copy(update={"millicores": 2000})
+    assert part_of(part, settings.model_copy(update={"cpu_reclaim_max": 1.0}), cores=8) == ()
+
+
+def test_a_node_on_some_cores_of_a_calm_machine_lends_those_and_says_why(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.state.mkdir(parents=True)
+    calm = NodeUsage(cpu_percent=3.0)
+    monkeypatch.setattr("hivemind_worker.capacity.snapshot.read_usage", lambda _: calm)
+    cores = machine_amount(settings, read_confines(), gpus=0, disk=GIB).millicores / 1000
+    for there, rises in ((int(cores) + 62, False), (int(cores), True)):
+        monkeypatch.setattr("os.cpu_count", lambda there=there: there)
+        snapshot = Snapshot(settings, GpuMonitor())
+        for _ in range(2 * CALM_LOOKS):
+            seen = snapshot.take()
+        assert (seen.cpu_factor > 1, seen.allocatable.spare > seen.capacity.millicores) == (rises, rises)
+        assert any("this node has" in remark for remark in seen.remarks) is not rises

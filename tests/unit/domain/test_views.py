@@ -90,3 +90,10 @@ def test_a_cap_that_lowers_what_is_overcommitted_is_no_mistake() -> None:
     lends = whole.allocatable.model_copy(update={"millicores": 6000})
     capped = whole.model_copy(update={"caps": NodeCaps(millicores=5000), "lends": lends})
     assert node_view(capped, {}, 0)["warnings"] == []
+
+
+def test_a_container_may_have_what_is_lent_and_where_some_is_lent_twice_no_more_than_there_is() -> None:
+    whole = node(millicores=4000)
+    for lent, most in ((1500, 1500), (8000, 4000)):
+        allocatable = whole.allocatable.model_copy(update={"millicores": lent})
+        assert whole.model_copy(update={"allocatable": allocatable}).cores == most
