@@ -118,7 +118,21 @@ def _reason(job: Job, position: int | None, outlook: Outlook) -> str:
     if passed.kind == "nowhere":
         ill = _ill_devices(passed, job, outlook.nodes)
         return f"needs {listed(passed.lacking)} more than {passed.node} has, even empty{_tie(job)}{ill}"
+    if passed.kind == "withheld":
+        return _withheld(passed, job, outlook.nodes)
     return _behind(passed, job, outlook)
+
+
+def _withheld(passed: Passed, job: Job, nodes: Sequence[Node]) -> str:
+    """What the node that could hold it lends too little of for now, and why."""
+    node = next(node for node in nodes if node.node == passed.node)
+    why = ""
+    if caps := node.lowered(passed.lacking):
+        why = f"; an operator set {', '.join(caps)}"
+    elif {"millicores", "spare"} & set(passed.lacking):
+        why = "; it lends more while its cores are idle"
+    short = f"needs {listed(passed.lacking)} more than {node.node} lends now, even empty{_tie(job)}"
+    return f"{short}{_ill_devices(passed, job, nodes)}{why}"
 
 
 def _behind(passed: Passed, job: Job, outlook: Outlook) -> str:

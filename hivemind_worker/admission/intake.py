@@ -120,26 +120,36 @@ def with_defaults(fields: Mapping[str, Any], settings: Settings) -> dict[str, An
 def never_fits(request: Request, nodes: Sequence[Node], home: str = "") -> NeverFits | None:
     """Why none of the nodes could ever hold the request; None when one could, or when none is known yet. Pure.
 
+    What a node lends less of for now, because its cores are busy or an operator said so, is worth waiting for.
     `home`: the one node that these are, because the job's bundle or secrets lie there.
     """
     if not nodes:
         return None
-    wanted = Amount.of(request).model_copy(update={"gpus": 0})
-    missing = [node.allocatable.lacks(wanted) for node in nodes]
-    if any(not lacks and devices_possible(request, node) for lacks, node in zip(missing, nodes, strict=True)):
+    if any(could_ever_hold(request, node) for node in nodes):
         return None
-    best = min(missing, key=len)
+    wanted = _additive(request)
+    best = min((node.ever.lacks(wanted) for node in nodes), key=len)
     if not best or (request.gpus and not any(devices_possible(request, node) for node in nodes)):
         return NeverFits(_no_devices(request, nodes))
     who = f"node {home}, where its bundle or secrets are," if home else "a node"
     name, _ = max(best.items(), key=lambda item: _relative(item, wanted))
-    most = max(getattr(node.allocatable, name) for node in nodes)
+    most = max(getattr(node.ever, name) for node in nodes)
     asked = getattr(wanted, name)
     field = "cpu" if name in ("millicores", "spare") else name
     return NeverFits(
         f"requests.{field}: asked for {describe(name, asked)}, but the most {who} can allocate is "
-        f"{describe(name, most)}; ask for less or raise the node's cap"
+        f"{describe(name, most)}; ask for less or let its settings allow more"
     )
+
+
+def could_ever_hold(request: Request, node: Node) -> bool:
+    """Whether the node, empty and idle, could hold the request as its settings are; an operator's caps pass. Pure."""
+    return node.ever.covers(_additive(request)) and devices_possible(request, node)
+
+
+def _additive(request: Request) -> Amount:
+    """All of it but its devices."""
+    return Amount.of(request).model_copy(update={"gpus": 0})
 
 
 def devices_possible(request: Request, node: Node) -> bool:

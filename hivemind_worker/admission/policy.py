@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import takewhile
 
+from hivemind_worker.admission.intake import could_ever_hold
 from hivemind_worker.admission.rules import Passed, Place, Plan, Rules
 from hivemind_worker.admission.shares import Turns
 from hivemind_worker.admission.space import Need, Space, need_of, twice
@@ -145,14 +146,14 @@ class _Planning:
         """Who has the reservation already, else the first of the line that some open node could hold."""
         first = None
         for candidate in self._line:
-            if candidate.task_id in self._started or not self._may_ever(candidate):
+            if candidate.task_id in self._started or not self._could_hold(candidate):
                 continue
             if self.promise is None or candidate.task_id == self.promise.task_id:
                 return candidate
             first = first or candidate
         return first
 
-    def _may_ever(self, candidate: Candidate) -> bool:
+    def _could_hold(self, candidate: Candidate) -> bool:
         able = self._able.get(candidate.need)
         if able is None:
             need = need_of(candidate.shape)
@@ -328,12 +329,13 @@ class _Planning:
         alike = candidate.need
         if alike not in full:
             need = need_of(candidate.shape)
-            if self._may_ever(candidate):
+            if self._could_hold(candidate):
                 lacking, name = _least((space.lacks(need), space.name) for space in spaces if space.could_hold(need))
                 full[alike] = Passed("full" if lacking else "behind", name, lacking)
             else:
-                lacking, name = _least((space.lacks_empty(need), space.name) for space in spaces)
-                full[alike] = Passed("nowhere", name, lacking)
+                able = [space for space in spaces if could_ever_hold(need.request, space.node)]
+                lacking, name = _least((space.lacks_empty(need), space.name) for space in able or spaces)
+                full[alike] = Passed("withheld" if able else "nowhere", name, lacking)
         if self.promise is not None and candidate.task_id == self.promise.task_id:
             return Passed("head", self.promise.node, full[alike].lacking)
         return full[alike]

@@ -58,12 +58,13 @@ class Passed:
     """Why a job was passed over.
 
     closed: no node takes work · home: the only node that may hold it takes none · nowhere: no open node could ever hold
-    it, `lacking` even where it is empty · owner: its owner runs as many as may · full: too little is free, `lacking` on
-    `node`, the one that comes closest · behind: it fits, but the head would wait longer for it · head: it is the
-    head and waits for its reservation.
+    it, `lacking` even where it is empty · withheld: one could, but lends less for now, since its cores are busy or an
+    operator said so, `lacking` even where it is empty · owner: its owner runs as many as may · full: too little is free
+    now, `lacking` on `node`, the one that comes closest · behind: it fits, but the head would wait longer for it ·
+    head: it is the head and waits for its reservation.
     """
 
-    kind: Literal["closed", "home", "nowhere", "owner", "full", "behind", "head"]
+    kind: Literal["closed", "home", "nowhere", "withheld", "owner", "full", "behind", "head"]
     node: str = ""
     lacking: Mapping[str, int] = field(default_factory=dict)
 

@@ -10,7 +10,9 @@ from hivemind_worker.admission.outlook import FRONT, Outlook
 
 #: why jobs wait: the kinds of rules.Passed · starting: the next plan starts it · resting: until its next attempt may
 #: start · unseen: behind the front of the line, which alone is looked at
-REASONS = ("closed", "home", "nowhere", "owner", "full", "behind", "head", "starting", "resting", "unseen")
+REASONS = (
+    "closed", "home", "nowhere", "withheld", "owner", "full", "behind", "head", "starting", "resting", "unseen",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

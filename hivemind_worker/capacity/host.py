@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +34,8 @@ class Capacity:
     total: Amount
     reserve: Amount
     allocatable: Amount
+    #: the same at the highest factor: what may be allocated at most, however idle the machine is
+    most: Amount
     #: one line for each cap that is above the machine
     warnings: tuple[str, ...] = ()
 
@@ -96,16 +100,21 @@ def lend(machine: Amount, settings: Settings, *, disk_used: int, factor: float =
                 "what it has is what it lends"
             )
     left = (machine - reserve - Amount(disk=disk_used)).floor()
+    if "millicores" in caps:
+        caps["spare"] = caps["millicores"]
+    allocatable, most = (_stretched(left, settings, each, caps) for each in (factor, math.inf))
+    return Capacity(machine, reserve, allocatable, most, tuple(warnings))
+
+
+def _stretched(left: Amount, settings: Settings, factor: float, caps: Mapping[str, int]) -> Amount:
+    """What is lent of what is left: as often as the settings and this factor allow, within the caps."""
     lent = {
         "millicores": int(left.millicores * min(factor, settings.cpu_overcommit_max)),
         "spare": int(left.millicores * min(factor, max(settings.cpu_reclaim_max, settings.cpu_overcommit_max))),
         "memory": int(left.memory * settings.memory_overcommit),
     }
-    if "millicores" in caps:
-        caps["spare"] = caps["millicores"]
-    left = left.model_copy(update=lent)
-    allocatable = left.within(left.model_copy(update=caps))
-    return Capacity(machine, reserve, allocatable, tuple(warnings))
+    lends = left.model_copy(update=lent)
+    return lends.within(lends.model_copy(update=caps))
 
 
 def _pids() -> int:

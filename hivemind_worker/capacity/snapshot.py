@@ -64,6 +64,7 @@ class Snapshot:
             capacity=capacity.total,
             reserve=capacity.reserve,
             allocatable=capacity.allocatable,
+            most=capacity.most,
             gpus=tuple(self._scored(gpu) for gpu in reading.gpus),
             gpu_trouble=reading.trouble,
             cpu_score=self._scores.cpu if self._scores else 0.0,

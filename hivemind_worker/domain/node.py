@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -77,7 +77,7 @@ class NodeCaps(BaseModel):
         return amount.within(amount.model_copy(update=caps))
 
     def warnings(self, capacity: Amount, lends: Amount) -> tuple[str, ...]:
-        """One line for each cap that changes nothing: above what the node `lends` without it."""
+        """One line for each cap that changes nothing: above the most that the node `lends` without it."""
         lines = []
         for name, cap in self.model_dump().items():
             has, lent = getattr(capacity, name), getattr(lends, name)
@@ -124,6 +124,8 @@ class Node(BaseModel):
     gpu_trouble: str = ""
     #: what it would lend without an operator's caps; None: the same
     lends: Amount | None = None
+    #: what it would lend without them were all its cores idle: what its settings ever let it; None: `lends`
+    most: Amount | None = None
     #: what an operator set while it ran; `allocatable` is within it
     caps: NodeCaps = Field(default_factory=NodeCaps)
     #: how much of every core is lent: 1 is all of it, more lends what is idle
@@ -148,6 +150,21 @@ class Node(BaseModel):
         """What one container may use at most, in thousandths: what is lent, though no more than there is where some is
         lent twice."""
         return min(self.capacity.millicores, self.allocatable.millicores)
+
+    @property
+    def ever(self) -> Amount:
+        """The most that it may ever lend as it is set up: neither its load nor an operator's caps count."""
+        return self.most or self.lends or self.allocatable
+
+    def lowered(self, lacking: Collection[str]) -> tuple[str, ...]:
+        """The operator's caps, in words, that keep it from lending more of these resources. Idle cores are cores."""
+        wanted = {"millicores" if name == "spare" else name for name in lacking}
+        caps = self.caps.model_dump(exclude_none=True)
+        return tuple(
+            cap_words(name, cap)
+            for name, cap in caps.items()
+            if name in wanted and getattr(self.allocatable, name) == cap
+        )
 
 
 class Reservation(BaseModel):
@@ -282,7 +299,7 @@ def node_view(node: Node, held: Mapping[str, Reservation], waiting: int) -> dict
         "trouble": node.trouble,
         "gpu_trouble": node.gpu_trouble,
         "caps": caps_view(node.caps),
-        "warnings": [*node.remarks, *node.caps.warnings(node.capacity, node.lends or node.allocatable)],
+        "warnings": [*node.remarks, *node.caps.warnings(node.capacity, node.ever)],
         "cpu_factor": node.cpu_factor,
         "cpu_score": node.cpu_score,
         "gpus": [gpu_view(gpu, held) for gpu in node.gpus],

@@ -216,12 +216,12 @@ def describe(name: str, amount: int) -> str:
     if name in ("memory", "disk"):
         return f"{format_size(amount)} of {name}"
     if name == "pids":
-        return f"{amount} processes"
+        return "1 process" if amount == 1 else f"{amount} processes"
     if name == "gpu_memory":
         return f"{format_size(amount)} of memory on a GPU"
     if name == "gpus":
         return f"{amount} GPU" if amount == 1 else f"{amount} GPUs"
-    return f"{amount} {name}"
+    return "1 slot" if amount == 1 else f"{amount} slots"
 
 
 def format_size(amount: int) -> str:

@@ -73,6 +73,7 @@ class Ledger:
         body = {
             "capacity": node.capacity.model_dump_json(),
             "reserve": node.reserve.model_dump_json(),
+            "most": (node.most or node.allocatable).model_dump_json(),
             "gpus": json.dumps([gpu.model_dump() for gpu in node.gpus]),
             "usage": node.usage.model_dump_json(),
             "version": node.version,
@@ -151,6 +152,7 @@ class Ledger:
             reserve=Amount.model_validate_json(record.get("reserve", "{}")),
             allocatable=caps.within(lends.within(lends.model_copy(update={"gpus": usable}))),
             lends=lends,
+            most=Amount.model_validate_json(record["most"]) if "most" in record else None,
             gpus=gpus,
             caps=caps,
             cpu_factor=float(record.get("cpu_factor", 1.0)),

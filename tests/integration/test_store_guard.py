@@ -75,6 +75,16 @@ def test_ill_and_cordoned_devices_take_nothing_whatever_a_plan_says(stores: Stor
     assert stores.ledger.reserve("n1", "w1", claims) == ["full", "full", "full"]
 
 
+def test_a_node_tells_the_most_it_ever_lends_and_one_of_an_older_release_lends_no_more_than_now(stores: Stores) -> None:
+    now = node(slots=10)
+    most = now.allocatable.model_copy(update={"spare": 8000})
+    stores.ledger.announce(now.model_copy(update={"most": most}), worker="w1", lease_seconds=10)
+    stores.ledger.set_caps("n1", {"slots": 0})
+    assert stores.ledger.node("n1").ever == most
+    stores.redis.hdel(stores.keys.node("n1"), "most")
+    assert stores.ledger.node("n1").ever == now.allocatable
+
+
 def test_a_cordon_and_a_cap_outlive_heartbeats_and_end_nothing(stores: Stores) -> None:
     have = {"gpus": (Gpu(uuid="a", name="x", memory=9), Gpu(uuid="b", name="x", memory=9)), "millicores": 8000}
     announce(stores, **have)

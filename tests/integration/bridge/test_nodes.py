@@ -73,6 +73,17 @@ def test_caps_are_set_and_taken_away_while_a_job_runs(bridge: Client, site: Site
     assert high["warnings"] == ["the cap of 64 cores is more than the node has: 4 cores"]
 
 
+def test_a_cap_only_stops_admitting_so_jobs_come_in_and_say_what_keeps_them(bridge: Client, site: Site) -> None:
+    site.announce(millicores=4000)
+    bridge.set_node(max_tasks=0, max_cpu=0)
+    bridge.assign({"task_id": "waits", "image": "busybox"})
+    waits = bridge.get("waits")
+    assert (waits["state"], waits["waiting"]["kind"]) == ("waiting", "withheld")
+    assert "an operator set the cap of 0 cores, the cap of 0 slots" in waits["waiting"]["reason"]
+    bridge.set_node(clear=["max_tasks", "max_cpu"])
+    assert bridge.get("waits")["waiting"]["kind"] == "starting"
+
+
 @pytest.mark.parametrize(
     ("caps", "field"),
     [

@@ -12,7 +12,7 @@ from hivemind_worker.admission.rules import Place
 from hivemind_worker.domain.job import Job, Promised, WaitingInfo
 from hivemind_worker.domain.limits import OwnersRunning
 from hivemind_worker.domain.line import Candidate
-from hivemind_worker.domain.node import Gpu, Node, NodeState, Reservation
+from hivemind_worker.domain.node import Gpu, Node, NodeCaps, NodeState, Reservation, cap_words
 from hivemind_worker.domain.resources import GIB, MIB
 from hivemind_worker.settings import Settings
 from tests.builders import assignment, candidate, job, node, request, row
@@ -117,6 +117,57 @@ def test_a_request_is_not_refused_while_no_node_is_known_or_one_could_hold_it() 
     assert never_fits(request(cpu=6.0), [node(), node("n2", millicores=8000)]) is None
 
 
+def lending(now: Mapping[str, int], ever: Mapping[str, int], caps: NodeCaps | None = None) -> Node:
+    """A node that lends so much now and at most, within an operator's caps."""
+    here = node(**now)
+    lends, caps = here.allocatable, caps or NodeCaps()
+    changes = {"most": lends.model_copy(update=ever), "lends": lends, "caps": caps, "allocatable": caps.within(lends)}
+    return here.model_copy(update=changes)
+
+
+BUSY = lending({"millicores": 2000, "spare": 2000}, {"millicores": 3000, "spare": 4000})
+
+
+def test_what_fits_once_cores_are_idle_is_taken_while_they_are_not() -> None:
+    for most, reclaimable in ((3.0, False), (4.0, True)):
+        assert never_fits(request(cpu=2.1, reclaimable=reclaimable), [BUSY]) is None
+        assert never_fits(request(cpu=most, reclaimable=reclaimable), [BUSY]) is None
+        assert f"is {most:g}" in str(never_fits(request(cpu=most + 0.1, reclaimable=reclaimable), [BUSY]))
+
+
+def test_what_waits_for_idle_cores_says_so() -> None:
+    for reclaimable, cores in ((False, "cores"), (True, "idle cores")):
+        waits = job(assignment=assignment(requests=request(cpu=2.1, reclaimable=reclaimable)))
+        info = told(waits, nodes=[BUSY])
+        assert info.kind == "withheld"
+        assert info.promise is None
+        assert info.reason == (
+            f"needs 0.1 {cores} more than n1 lends now, even empty; it lends more while its cores are idle"
+        )
+
+
+def test_what_an_operators_cap_keeps_out_is_taken_and_says_which() -> None:
+    for caps, lacking in (
+        (NodeCaps(slots=0), "1 slot"),
+        (NodeCaps(millicores=0), "1 core"),
+        (NodeCaps(memory=0), "64M of memory"),
+    ):
+        here = lending({}, {}, caps)
+        assert never_fits(request(), [here]) is None
+        info = told(job(), nodes=[here])
+        ((name, cap),) = caps.model_dump(exclude_none=True).items()
+        assert info.kind == "withheld"
+        assert info.reason == (
+            f"needs {lacking} more than n1 lends now, even empty; an operator set {cap_words(name, cap)}"
+        )
+
+
+def test_a_cap_at_run_time_on_top_of_what_can_never_be_is_no_excuse() -> None:
+    capped = lending({}, {}, NodeCaps(millicores=1000))
+    assert "4 cores" in str(never_fits(request(cpu=5.0), [capped]))
+    assert told(job(assignment=assignment(requests=request(cpu=5.0))), nodes=[capped]).kind == "nowhere"
+
+
 def test_more_gpus_or_gpu_memory_than_any_node_has_is_refused_by_name() -> None:
     assert "gpus" in str(never_fits(request(gpus=1), [node()]))
 
@@ -214,7 +265,10 @@ def test_a_job_that_waits_for_devices_is_told_what_is_wrong_with_them() -> None:
     ill = gpus(0, Gpu(uuid="a", name="x", memory=16 * GIB, index=3, trouble="it has fallen off the bus"))
     assert told(GPU_JOB, nodes=[ill]).reason.endswith("even empty (GPU 3 of n1 is out: it has fallen off the bus)")
     kept = gpus(0, Gpu(uuid="a", name="x", memory=16 * GIB, cordoned=True))
-    assert told(GPU_JOB, nodes=[kept]).reason.endswith("even empty (GPU 0 of n1 is cordoned)")
+    assert (
+        told(GPU_JOB, nodes=[kept]).reason == "needs 1 GPU more than n1 lends now, even empty (GPU 0 of n1 is cordoned)"
+    )
+    assert told(GPU_JOB, nodes=[kept]).kind == "withheld"
     assert "GPU" not in told(LARGE, nodes=[dead], rows={"n1": {"x": row(cpu=1.5)}}).reason
 
 

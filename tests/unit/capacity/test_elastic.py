@@ -99,6 +99,13 @@ def test_memory_is_lent_once_unless_the_operator_says_otherwise(settings: Settin
     assert lent(settings, 1.0, memory_overcommit=1.5).memory == int(once * 1.5)
 
 
+def test_the_most_that_may_ever_be_lent_does_not_move_with_the_load(settings: Settings) -> None:
+    for change in ({}, {"cpu_overcommit_max": 1.5}, {"cpu_overcommit_max": 3.0}, {"max_cpu_cores": 2.5}):
+        own = settings.model_copy(update=change)
+        made = [lend(MACHINE, own, disk_used=0, factor=factor) for factor in (1.0, 1.1, 8.0)]
+        assert {each.most for each in made} == {made[-1].allocatable}
+
+
 def test_no_factor_passes_the_owners_caps(settings: Settings) -> None:
     capped = lent(settings, 2.0, cpu_overcommit_max=2.0, memory_overcommit=2.0, max_cpu_cores=3.0, max_memory_gb=4.0)
     assert (capped.millicores, capped.spare, capped.memory) == (3000, 3000, 4 * GIB)

@@ -79,6 +79,17 @@ def test_amounts_read_as_a_person_says_them() -> None:
     assert describe("gpus", 2) == "2 GPUs"
 
 
+@pytest.mark.parametrize(
+    ("name", "one", "words"),
+    [
+        ("millicores", 1000, "1 core"), ("spare", 1000, "1 idle core"), ("gpus", 1, "1 GPU"), ("slots", 1, "1 slot"),
+        ("pids", 1, "1 process"),
+    ],
+)  # fmt: skip
+def test_one_of_anything_is_one(name: str, one: int, words: str) -> None:
+    assert (describe(name, one), describe(name, 0)) == (words, f"0 {words[2:]}{'es' if name == 'pids' else 's'}")
+
+
 def test_a_limit_below_the_request_is_refused_and_one_not_given_is_the_request() -> None:
     asked = {"cpu": 1.0, "memory": 64 * MIB, "disk": MIB, "pids": 1}
     assert Request(**asked).limit_millicores == 1000
