@@ -12,13 +12,13 @@ import click
 
 
 class Parsed(click.ParamType[Any]):
-    """A size or a time, read by the same rules as the settings."""
+    """A size, a time or cores, read by the domain's rules."""
 
     def __init__(self, name: str, parser: str) -> None:
         self.name, self._parser = name, parser
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Text → bytes or seconds; a usage error that says what would be right."""
+        """Text → bytes, seconds or cores; a usage error that says what would be right."""
         from hivemind_worker.domain import resources
 
         try:
@@ -28,6 +28,7 @@ class Parsed(click.ParamType[Any]):
 
 
 SIZE, DURATION = Parsed("size", "parse_size"), Parsed("time", "parse_duration")
+CORES = Parsed("cores", "parse_cores")
 
 
 class Whole(click.ParamType[int]):
@@ -87,8 +88,8 @@ _OPTIONS = [
     click.option(
         "--id", "task_id", metavar="ID", callback=_no_empty_id, help="The job's id; the same id twice is the same job."
     ),
-    click.option("--cpu", type=float, metavar="CORES", help="Cores, as in 0.5."),
-    click.option("--cpu-limit", type=float, metavar="CORES", help="Cores at most, where idle and lent; else as --cpu."),
+    click.option("--cpu", type=CORES, metavar="CORES", help="Cores, as in 0.5."),
+    click.option("--cpu-limit", type=CORES, metavar="CORES", help="Cores at most, where idle and lent; else as --cpu."),
     click.option(
         "--reclaimable/--guaranteed", default=None, help="Run on cores that others leave idle; may be slowed."
     ),

@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from hivemind_cli.joboptions import SIZE, Whole
-from hivemind_cli.output import emit_json, note, size
+from hivemind_cli.joboptions import CORES, SIZE, Whole
+from hivemind_cli.output import counted, emit_json, note, size
 from hivemind_cli.session import Session, command, pass_session, shared_options
 
 #: takes a cap away
@@ -43,7 +43,7 @@ def node() -> None:
 
 @command(name="set")
 @click.argument("node", required=False, default="")
-@click.option("--max-cpu", type=OrNone(click.FLOAT), metavar="CORES", help="Cores that jobs may reserve together.")
+@click.option("--max-cpu", type=OrNone(CORES), metavar="CORES", help="Cores that jobs may reserve together.")
 @click.option("--max-memory", type=OrNone(SIZE), metavar="SIZE", help="Memory that they may, as in 12G.")
 @click.option("--max-gpus", type=OrNone(Whole()), metavar="N", help="Devices that may be in use at once.")
 @click.option("--max-tasks", type=OrNone(Whole()), metavar="N", help="Jobs that may run at once.")
@@ -64,8 +64,8 @@ def set_(session: Session, node: str, **caps: Any) -> None:
         emit_json(changed)
         return
     lends = changed["allocatable"]
-    amounts = f"{lends['cpu']:g} cores, {size(lends['memory'])} memory, {lends['gpus']} GPUs, {lends['slots']} jobs"
-    note(f"{changed['node']} lends {amounts}")
+    cores, gpus, jobs = counted(lends["cpu"], "core"), counted(lends["gpus"], "GPU"), counted(lends["slots"], "job")
+    note(f"{changed['node']} lends {cores}, {size(lends['memory'])} memory, {gpus}, {jobs}")
     for warning in changed["warnings"]:
         if warning.startswith(tuple(f"{_words(name, value)} " for name, value in chosen.items())):
             note(f"warning: {warning}; it changes nothing")
@@ -105,7 +105,8 @@ def _cordon(session: Session, gpu: str, node: str, *, on: bool) -> None:
         return
     for device in changed["gpus"]:
         state = device["trouble"] or ("cordoned" if device["cordoned"] else "takes jobs")
-        note(f"{changed['node']} GPU {device['index']} ({device['uuid']}): {state}, {device['jobs']} jobs on it")
+        jobs = counted(device["jobs"], "job")
+        note(f"{changed['node']} GPU {device['index']} ({device['uuid']}): {state}, {jobs} on it")
 
 
 for each in (set_, cordon_gpu, uncordon_gpu):

@@ -46,7 +46,9 @@ class OwnersRunning:
     def reason(self, owner: str) -> str:
         """For a person: why the owner's next job waits."""
         whose = f"owner {owner} runs" if owner else "jobs of no owner: there run"
-        return f"{whose} {self.jobs.get(owner, 0)} jobs, and {self.most} may run (HIVEMIND_MAX_RUNNING_PER_OWNER)"
+        number = self.jobs.get(owner, 0)
+        jobs = "1 job" if number == 1 else f"{number} jobs"
+        return f"{whose} {jobs}, and {self.most} may run (HIVEMIND_MAX_RUNNING_PER_OWNER)"
 
 
 def parse_weights(text: str) -> dict[str, float]:

@@ -13,6 +13,7 @@ from hivemind_worker.domain.units import KIB as KIB
 from hivemind_worker.domain.units import MIB as MIB
 from hivemind_worker.domain.units import TIB as TIB
 from hivemind_worker.domain.units import bytes_of, check_bytes, check_cores, check_whole, mistaken_unit
+from hivemind_worker.domain.units import parse_cores as parse_cores
 
 _DURATION = re.compile(r"^(\d+(?:\.\d+)?)\s*(s|m|h|d)?$")
 _SECONDS = {None: 1, "s": 1, "m": 60, "h": 3600, "d": 86400}

@@ -22,6 +22,16 @@ def bytes_of(text: str) -> float | None:
     return float(match[1]) * SIZE_UNITS[match[2]] if match else None
 
 
+def parse_cores(text: str) -> float:
+    """'0.5' → cores. What is no finite number passes: who takes the request says so. Raises ValueError."""
+    try:
+        return float(text)
+    except ValueError:
+        match = _MILLICORES.match(text.strip())
+        right = f"{int(match[1]) / 1000:g}" if match else "one, as in 0.5"
+        raise ValueError(f"{text[:40]!r} is not a number of cores; write {right}") from None
+
+
 def check_cores(value: Any) -> Any:
     """A number of cores as sent; what is none is refused with a remedy. Raises ValueError."""
     if isinstance(value, str):

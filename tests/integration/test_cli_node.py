@@ -39,7 +39,8 @@ def test_caps_above_settings_or_machine_are_told_when_they_are_set_and_when_the_
         assert came_up.stderr.count("hivemind: warning: HIVEMIND_MAX_MEMORY_GB=99999 is more than this machine") == 1
         node.env["HIVEMIND_BRIDGE"] = node.document()["bridge"]
         told = node.hivemind("node", "set", "--max-cpu", "2", "--max-tasks", "1").stderr.splitlines()
-        assert told[0].startswith("capped lends 1 cores")
+        assert told[0].startswith("capped lends 1 core, ")
+        assert told[0].endswith(", 1 job")
         assert told[1:] == [
             "warning: the cap of 2 cores is more than the node lends by its settings, beside what it keeps: 1 core; "
             "it changes nothing"

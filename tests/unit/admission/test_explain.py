@@ -184,7 +184,7 @@ def test_a_job_whose_owner_runs_as_many_as_it_may_says_so() -> None:
     waits = job(assignment=assignment(owner="ann"))
     held = {"n1": {"x": row(owner="ann")}}
     info = told(waits, 1, [node()], held, owners=OwnersRunning.of(1, held["n1"].values()))
-    assert "owner ann runs 1 jobs" in info.reason
+    assert "owner ann runs 1 job, and 1 may run" in info.reason
     assert "HIVEMIND_MAX_RUNNING_PER_OWNER" in info.reason
 
 
