@@ -31,6 +31,7 @@ from hivemind_worker.domain.resources import (
     parse_duration,
     parse_size,
 )
+from hivemind_worker.domain.units import mistaken_unit
 from hivemind_worker.settings_sources import (
     PREFIX,
     Source,
@@ -168,6 +169,14 @@ class Settings(BaseSettings):
     @classmethod
     def _size(cls, value: Any) -> Any:
         return parse_size(value) if isinstance(value, str) else value
+
+    @field_validator("reserve_memory", "reserve_disk")
+    @classmethod
+    def _reserve(cls, value: int | None) -> int | None:
+        if value is not None and 0 < value < MIB:
+            hint = mistaken_unit(value, MIB, MAX_BYTES)
+            raise ValueError(f"is in bytes and must be 0 or at least 1M ({MIB}), not {value}{hint}; write {value}M")
+        return value
 
     @field_validator(
         "ageing", "share_half_life", "beat", "heartbeat_timeout", "node_lost_after", "infrastructure_backoff",

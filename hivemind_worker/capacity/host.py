@@ -14,7 +14,7 @@ from hivemind_worker.capacity.confines import Confines, cores_here
 from hivemind_worker.capacity.elastic import pressure_of
 from hivemind_worker.capacity.reserve import memory_reserve
 from hivemind_worker.domain.node import NodeUsage
-from hivemind_worker.domain.resources import GIB, Amount, describe
+from hivemind_worker.domain.resources import GIB, Amount, describe, format_size
 from hivemind_worker.settings import Settings
 
 #: what a kernel allows where it does not say (include/linux/threads.h: PID_MAX_DEFAULT)
@@ -24,6 +24,13 @@ CAPS: dict[str, tuple[str, int]] = {
     "max_cpu_cores": ("millicores", 1000),
     "max_memory_gb": ("memory", GIB),
     "max_gpus": ("gpus", 1),
+}
+#: setting → the resource of which it keeps some for the system
+RESERVES = {
+    "reserve_cpu": "millicores",
+    "reserve_memory": "memory",
+    "reserve_disk": "disk",
+    "reserve_pids": "pids",
 }
 
 
@@ -36,7 +43,7 @@ class Capacity:
     allocatable: Amount
     #: the same at the highest factor: what may be allocated at most, however idle the machine is
     most: Amount
-    #: one line for each cap that is above the machine
+    #: one line for each cap that is above the machine, and for each reserve that leaves nothing of it
     warnings: tuple[str, ...] = ()
 
 
@@ -74,11 +81,14 @@ def part_of(machine: Amount, settings: Settings, *, cores: int) -> tuple[str, ..
     )
 
 
-def lend(machine: Amount, settings: Settings, *, disk_used: int, factor: float = 1.0) -> Capacity:
+def lend(
+    machine: Amount, settings: Settings, *, disk_used: int, factor: float = 1.0, highest: float = math.inf
+) -> Capacity:
     """Allocatable = what is left beside the system's reserve, within the owner's caps. Pure.
 
-    A cap above the machine is the machine, with a warning. Disk that is in use already is not to be had either.
-    `factor` is how much of every core may be lent now (capacity/elastic.py); no factor lends more than a cap.
+    A cap above the machine is the machine, with a warning; a reserve that leaves nothing has one too. Disk that is in
+    use already is not to be had either. `factor` is how much of every core may be lent now (capacity/elastic.py),
+    `highest` what it may ever be; no factor lends more than a cap.
     """
     kept = settings.reserve_memory
     reserve = Amount(
@@ -99,11 +109,26 @@ def lend(machine: Amount, settings: Settings, *, disk_used: int, factor: float =
                 f"HIVEMIND_{setting.upper()}={cap:g} is more than this machine has: {describe(resource, has)}; "
                 "what it has is what it lends"
             )
-    left = (machine - reserve - Amount(disk=disk_used)).floor()
+    free = machine - Amount(disk=disk_used)
+    left = (free - reserve).floor()
+    warnings += _nothing_left(free, reserve)
     if "millicores" in caps:
         caps["spare"] = caps["millicores"]
-    allocatable, most = (_stretched(left, settings, each, caps) for each in (factor, math.inf))
+    allocatable, most = (_stretched(left, settings, each, caps) for each in (factor, highest))
     return Capacity(machine, reserve, allocatable, most, tuple(warnings))
+
+
+def _nothing_left(free: Amount, reserve: Amount) -> list[str]:
+    """One line for each resource of which the reserve leaves nothing: no job starts then, and nobody sees why."""
+    lines = []
+    for setting, name in RESERVES.items():
+        has, kept = getattr(free, name), getattr(reserve, name)
+        if has > kept or not kept:
+            continue
+        said = format_size(kept) if name in ("memory", "disk") else f"{kept / (1000 if name == 'millicores' else 1):g}"
+        there = describe(name, max(0, has)) + (" free" if name == "disk" else "")
+        lines.append(f"HIVEMIND_{setting.upper()}={said} leaves nothing for jobs: this machine has {there}")
+    return lines
 
 
 def _stretched(left: Amount, settings: Settings, factor: float, caps: Mapping[str, int]) -> Amount:

@@ -55,7 +55,7 @@ class Snapshot:
         self._elastic = self._elastic.after(
             use=usage.cpu_percent,
             pressure=usage.cpu_pressure,
-            ceiling=ceiling(machine, self._settings, cores=_cores()),
+            ceiling=self._ceiling(machine),
         )
         capacity = self._lend(machine)
         return Node(
@@ -89,7 +89,13 @@ class Snapshot:
 
     def _lend(self, machine: Amount) -> Capacity:
         # What the file system keeps for root is in use as far as we are concerned.
-        return lend(machine, self._settings, disk_used=self._disk.total - self._disk.free, factor=self._elastic.factor)
+        used = self._disk.total - self._disk.free
+        return lend(
+            machine, self._settings, disk_used=used, factor=self._elastic.factor, highest=self._ceiling(machine)
+        )
+
+    def _ceiling(self, machine: Amount) -> float:
+        return ceiling(machine, self._settings, cores=_cores())
 
 
 def _cores() -> int:

@@ -84,6 +84,12 @@ def test_a_bad_value_is_named_as_its_user_named_it(name: str, value: str) -> Non
         ({"NODE_PORT": "99999"}, "NODE_PORT: must be less than or equal to 65535 (got '99999')"),
         ({"HIVEMIND_DEFAULT_MEMORY": "1Q"}, "HIVEMIND_DEFAULT_MEMORY: '1Q' is not a size; write"),
         ({"HIVEMIND_DEFAULT_MEMORY": "1M"}, "HIVEMIND_DEFAULT_MEMORY: must be greater than or equal to 6291456"),
+        (
+            {"HIVEMIND_RESERVE_MEMORY": "100"},
+            "HIVEMIND_RESERVE_MEMORY: is in bytes and must be 0 or at least 1M (1048576), not 100; "
+            "100 megabytes are 104857600; write 100M",
+        ),
+        ({"HIVEMIND_RESERVE_DISK": "64K"}, "HIVEMIND_RESERVE_DISK: is in bytes and must be 0 or at least 1M"),
         ({"HIVEMIND_STOP_GRACE": "soon"}, "HIVEMIND_STOP_GRACE: 'soon' is not a time; write"),
         ({"HIVEMIND_JOB_OVERHEAD": "0"}, "HIVEMIND_JOB_OVERHEAD"),
         ({"HIVEMIND_STOP_GRACE": "-1"}, "HIVEMIND_STOP_GRACE: '-1' is not a time; write"),
@@ -122,6 +128,12 @@ def test_a_door_beyond_loopback_is_refused_until_its_owner_takes_the_blame(door:
         assert getattr(load_settings({host: address, insecure: "1"}), f"{door}_host") == address
     for address in ("127.0.0.2", "::1", "localhost"):
         load_settings({host: address})
+
+
+def test_a_reserve_may_be_nothing_and_a_megabyte() -> None:
+    for text, amount in (("0", 0), ("1M", 1 << 20), ("1048576", 1 << 20)):
+        found = load_settings({"HIVEMIND_RESERVE_MEMORY": text, "HIVEMIND_RESERVE_DISK": text})
+        assert (found.reserve_memory, found.reserve_disk) == (amount, amount)
 
 
 def test_a_heartbeat_rarer_than_its_timeout_is_refused() -> None:

@@ -12,7 +12,7 @@ from hivemind_worker.capacity.gpu import GpuMonitor
 from hivemind_worker.capacity.host import lend
 from hivemind_worker.capacity.reserve import memory_reserve
 from hivemind_worker.capacity.snapshot import Snapshot
-from hivemind_worker.domain.resources import GIB, MIB, Amount
+from hivemind_worker.domain.resources import GIB, MIB, TIB, Amount
 from hivemind_worker.settings import Settings
 
 MACHINE = Amount(millicores=8000, memory=32 * GIB, gpus=1, disk=100 * GIB, pids=32768, slots=32)
@@ -68,6 +68,21 @@ def test_a_reserve_larger_than_the_machine_leaves_nothing_and_nothing_negative(s
     assert lent(settings, reserve_memory=64 * GIB).memory == 0
 
 
+def test_a_reserve_that_leaves_nothing_is_named_with_what_there_is(settings: Settings) -> None:
+    high = {"reserve_cpu": 100.0, "reserve_memory": 64 * GIB, "reserve_disk": 100 * TIB, "reserve_pids": 32768}
+    made = lend(MACHINE, settings.model_copy(update=high), disk_used=60 * GIB)
+    assert made.warnings == (
+        "HIVEMIND_RESERVE_CPU=100 leaves nothing for jobs: this machine has 8 cores",
+        "HIVEMIND_RESERVE_MEMORY=64G leaves nothing for jobs: this machine has 32G of memory",
+        "HIVEMIND_RESERVE_DISK=100T leaves nothing for jobs: this machine has 40G of disk free",
+        "HIVEMIND_RESERVE_PIDS=32768 leaves nothing for jobs: this machine has 32768 processes",
+    )
+    assert lend(MACHINE, settings, disk_used=99 * GIB).warnings == (
+        "HIVEMIND_RESERVE_DISK=1G leaves nothing for jobs: this machine has 1G of disk free",
+    )
+    assert lend(MACHINE, settings, disk_used=98 * GIB).warnings == ()
+
+
 def test_disk_in_use_is_not_lent(settings: Settings) -> None:
     assert lent(settings, disk_used=60 * GIB).disk == 39 * GIB
 
@@ -83,3 +98,14 @@ def test_this_machine_can_be_measured(settings: Settings) -> None:
     assert 0 < seen.allocatable.memory < seen.capacity.memory
     assert seen.capacity.pids > seen.allocatable.pids > 0
     assert (seen.usage.memory_used > 0, seen.trouble) == (True, "out of order")
+
+
+def test_what_a_node_lends_at_most_is_told_and_is_once_what_it_has_on_a_part_of_a_machine(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.state.mkdir(parents=True)
+    for machine, times in ((1, 2), (10_000, 1)):
+        monkeypatch.setattr("hivemind_worker.capacity.snapshot._cores", lambda machine=machine: machine)
+        seen = Snapshot(settings, GpuMonitor()).take()
+        assert seen.ever.millicores == seen.allocatable.millicores
+        assert seen.ever.spare == times * seen.allocatable.millicores
