@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -16,6 +17,8 @@ LIMIT_FACTOR = 2.0
 UNKNOWN = -1
 #: field 11 of a line that is a part of a job which was interrupted; the job as a whole has a line, too
 PARTS_OF_JOBS = (2, 3, 4)
+#: how a file in gzip begins, as the archive has its traces
+GZIP = b"\x1f\x8b"
 #: of any field: seconds of thirty million years, or bytes
 LARGEST = 1e15
 #: as the format has them; float() would take 1_000 as well, and the digits of any script
@@ -51,10 +54,7 @@ def read(
     """
     jobs: list[tuple[int, TraceJob]] = []
     left_out: dict[str, list[int]] = {}
-    try:
-        text = path.read_text(encoding="utf-8-sig", errors="replace")
-    except OSError as error:
-        raise MalformedTrace(f"{path}: {error.strerror}") from None
+    text = _text(path)
     # Not splitlines: it also counts form feeds and the like, which no editor does.
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
@@ -85,6 +85,17 @@ def read(
         # One number for all says no more of whose they are than none does.
         fitting = [replace(job, user="", application="") for job in fitting]
     return sorted(fitting, key=lambda job: job.submit), processors
+
+
+def _text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:  # once: it may be a pipe
+            if file.peek(len(GZIP)).startswith(GZIP):
+                raise MalformedTrace(f"{path}: is gzip: unpack it first")
+            with io.TextIOWrapper(file, encoding="utf-8-sig", errors="replace") as text:
+                return text.read()
+    except OSError as error:
+        raise MalformedTrace(f"{path}: {error.strerror}") from None
 
 
 def parse(line: str, where: str) -> TraceJob | str:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import os
+import re
+import threading
 from pathlib import Path
 
 import pytest
@@ -134,3 +138,20 @@ def test_a_load_is_work_over_processors_and_the_span_of_arrivals(tmp_path: Path)
     assert 2 * 100 * 4 / (processors * 200) == 0.5
     with pytest.raises(MalformedTrace, match="no load to scale"):
         at_load(jobs[:1] * 2, processors, 0.5)
+
+
+def test_a_packed_trace_is_told_to_be_unpacked(tmp_path: Path) -> None:
+    path = tmp_path / "some.swf.gz"
+    path.write_bytes(gzip.compress(f"; MaxProcs: 8\n{GOOD}\n".encode()))
+    with pytest.raises(MalformedTrace, match=re.escape(f"{path}: is gzip: unpack it first")):
+        read(path)
+
+
+def test_a_trace_may_come_through_a_pipe(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    writer = threading.Thread(target=path.write_text, args=(f"; MaxProcs: 8\r\n{GOOD}\r\n",))
+    writer.start()
+    jobs, processors = read(path)
+    writer.join()
+    assert (len(jobs), processors) == (1, 8)
