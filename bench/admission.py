@@ -14,25 +14,28 @@ from typing import Any
 from bench import classic, replay
 from bench.figures import Figures
 from bench.numbers import markdown
+from bench.progress import Progress, Tell
 from bench.replay import MOST_PROCESSORS
 from bench.swf import MalformedTrace, TraceJob, at_load, read
+from hivemind_cli.progress import StatusLine
 
 TRACES = Path(__file__).parent / "traces"
 LOADS = (0.7, 0.8, 0.9)
 
-POLICIES: dict[str, Callable[[Sequence[TraceJob], int], Figures]] = {
-    "ours": replay.simulate,
-    "fcfs": lambda jobs, processors: classic.simulate(jobs, processors, backfill=False),
-    "easy": lambda jobs, processors: classic.simulate(jobs, processors, backfill=True),
+POLICIES: dict[str, Callable[[Sequence[TraceJob], int, Tell], Figures]] = {
+    "ours": lambda jobs, processors, tell: replay.simulate(jobs, processors, tell=tell),
+    "fcfs": lambda jobs, processors, tell: classic.simulate(jobs, processors, backfill=False, tell=tell),
+    "easy": lambda jobs, processors, tell: classic.simulate(jobs, processors, backfill=True, tell=tell),
 }
 
 
-def compare(jobs: Sequence[TraceJob], processors: int, policies: Sequence[str]) -> dict[str, Figures]:
-    """One workload through each policy, with the seconds each took."""
+def compare(jobs: Sequence[TraceJob], processors: int, policies: Sequence[str], of: str = "") -> dict[str, Figures]:
+    """One workload through each policy, with the seconds each took; `of`: what a person is told it is."""
     found = {}
     for name in policies:
         begun = time.perf_counter()
-        made = POLICIES[name](jobs, processors)
+        with StatusLine() as line:
+            made = POLICIES[name](jobs, processors, Progress(line, of + name, len(jobs)))
         found[name] = replace(made, seconds=round(time.perf_counter() - begun, 3))
     return found
 
@@ -43,8 +46,9 @@ def measure() -> dict[str, Any]:
     for path in sorted(TRACES.glob("*.swf")):
         jobs, processors = read(path)
         for load in LOADS:
-            made = compare(at_load(jobs, processors, load), processors, tuple(POLICIES))
-            result[f"{path.stem} {load}"] = {name: each.as_dict() for name, each in made.items()}
+            workload = f"{path.stem} {load}"
+            made = compare(at_load(jobs, processors, load), processors, tuple(POLICIES), of=f"{workload}, ")
+            result[workload] = {name: each.as_dict() for name, each in made.items()}
     return result
 
 

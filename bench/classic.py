@@ -13,12 +13,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from bench.figures import Asked, Figures, Started, figures
+from bench.progress import Tell, nobody
 from bench.swf import TraceJob
 
 
-def simulate(jobs: Sequence[TraceJob], processors: int, *, backfill: bool, eta: bool = True) -> Figures:
+def simulate(
+    jobs: Sequence[TraceJob], processors: int, *, backfill: bool, eta: bool = True, tell: Tell = nobody
+) -> Figures:
     """Run a trace through. Without `eta` none is asked for, and it is faster."""
-    return _Machine(jobs, processors, backfill, Asked(len(jobs) if eta else 0)).run()
+    return _Machine(jobs, processors, backfill, Asked(len(jobs) if eta else 0)).run(tell)
 
 
 class _Machine:
@@ -32,7 +35,7 @@ class _Machine:
         self._backfills = self._broken = 0
         self._by_limits = False
 
-    def run(self) -> Figures:
+    def run(self, tell: Tell) -> Figures:
         queue: list[int] = []
         arrived = 0
         while arrived < len(self._jobs) or self._ends:
@@ -47,6 +50,7 @@ class _Machine:
                 arrived += 1
             queue = self._schedule(queue, now)
             self._ask(queue, known, now)
+            tell(len(self._started))
         made = figures(self._started, self._processors, self._backfills, self._broken)
         return replace(made, eta_mean_abs_error=self._asked.error)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from bench.figures import Asked, Figures, Started, figures
+from bench.progress import Tell, nobody
 from bench.swf import TraceJob
 from hivemind_worker.admission.forecast import forecast
 from hivemind_worker.admission.policy import plan
@@ -41,6 +42,7 @@ def simulate(
     *,
     rules: Rules = Rules(),  # noqa: B008 - frozen
     eta: bool = True,
+    tell: Tell = nobody,
 ) -> Figures:
     """Run a trace through. Without `eta` none is asked for, and it is faster."""
 
@@ -49,7 +51,7 @@ def simulate(
             return Request(cpu=job.processors, memory=8 * MIB, disk=MIB, pids=1)
         return Request(cpu=0.01, memory=8 * MIB, disk=job.processors * MIB, pids=1)
 
-    return Replay(jobs, machine(processors), rules, eta, processors_alone).run(processors)
+    return Replay(jobs, machine(processors), rules, eta, processors_alone).run(processors, tell)
 
 
 def kind_of(job: TraceJob) -> tuple[str, ...]:
@@ -80,7 +82,7 @@ class Replay:
         self._asked = Asked(len(jobs) if eta else 0)
         self._backfills = self._broken = 0
 
-    def run(self, processors: int) -> Figures:
+    def run(self, processors: int, tell: Tell = nobody) -> Figures:
         """From the first arrival to the last end."""
         arrived = 0
         while arrived < len(self._jobs) or self._ends:
@@ -96,6 +98,7 @@ class Replay:
                 arrived += 1
             self._admit(now)
             self._ask(fresh, now)
+            tell(len(self._started))
         made = figures(self._started, processors, self._backfills, self._broken)
         return replace(made, eta_mean_abs_error=self._asked.error)
 

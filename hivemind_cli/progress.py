@@ -18,7 +18,7 @@ class StatusLine:
     """A line that is rewritten in place. Threads may share it. Leaves nothing behind when it is left."""
 
     def __init__(self) -> None:
-        self._live = sys.stderr.isatty()
+        self._live = sys.stderr is not None and sys.stderr.isatty()  # None: 2>&-
         self._lock = threading.Lock()
         self._shown = ""
         self._at = 0.0
