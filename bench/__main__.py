@@ -8,6 +8,8 @@ import json
 import sys
 from collections.abc import Sequence
 
+from bench.entry import ending, remark, say
+
 ALL = ("assign", "jobs", "idle", "kills", "boot", "admission", "held_out", "ticks", "mixed", "live")
 
 
@@ -24,12 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
     parser.add_argument("names", nargs="*", default=list(ALL), metavar="NAME", help=f"any of {', '.join(ALL)}")
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
-    options = parser.parse_args(given)
-    try:
-        return _run(options, parser)
-    except KeyboardInterrupt:
-        print("[bench] interrupted", file=sys.stderr)
-        return 130
+    return _run(parser.parse_args(given), parser)
 
 
 def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
@@ -38,14 +35,14 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         if name not in ALL:
             parser.error(f"there is no benchmark {name}; there are {', '.join(ALL)}")
         module = importlib.import_module(f"bench.{name}")
-        print(f"[bench] {name}: {str(module.__doc__).splitlines()[0]}", file=sys.stderr)
+        remark(f"[bench] {name}: {str(module.__doc__).splitlines()[0]}")
         results[name] = module.measure()
         if not options.json:
-            print(module.table(results[name]), flush=True)
+            say(module.table(results[name]))
     if options.json:
-        print(json.dumps(results, indent=2))
+        say(json.dumps(results, indent=2))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(ending("bench", main))

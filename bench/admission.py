@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import classic, replay
+from bench.entry import ending, remark, say
 from bench.figures import Figures
 from bench.numbers import markdown
 from bench.progress import Progress, Tell
@@ -119,27 +120,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.procs is not None or options.load is not None or options.policy is not None:
             parser.error("--procs, --load and --policy are of one trace: name it with --trace")
         result = measure()
-        print(json.dumps(result, indent=2) if options.json else table(result))
+        say(json.dumps(result, indent=2) if options.json else table(result))
         return 0
     if options.procs is not None and options.procs < 1:
         parser.error("argument --procs: must be at least 1")
     try:
-        jobs, processors = read(options.trace, options.procs, lambda text: print(text, file=sys.stderr))
+        jobs, processors = read(options.trace, options.procs, remark)
         if processors > MOST_PROCESSORS:
             raise MalformedTrace(f"{processors} processors; the replay counts up to {MOST_PROCESSORS}")
         if options.load:
             jobs = at_load(jobs, processors, options.load)
     except MalformedTrace as error:
-        print(f"bench.admission: {error}", file=sys.stderr)
+        remark(f"bench.admission: {error}")
         return 1
     made = compare(jobs, processors, [options.policy] if options.policy else list(POLICIES))
     found = {name: each.as_dict() for name, each in made.items()}
     if options.json:
-        print(json.dumps(found, indent=2))
+        say(json.dumps(found, indent=2))
     else:
-        print(markdown(options.trace.stem, ["policy", *HEAD], [[name, *_cells(each)] for name, each in found.items()]))
+        say(markdown(options.trace.stem, ["policy", *HEAD], [[name, *_cells(each)] for name, each in found.items()]))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(ending("bench.admission", main))

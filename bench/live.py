@@ -14,6 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
+from bench.entry import ending, remark, say
 from bench.node import BenchNode, node
 from bench.numbers import markdown, percentile
 from bench.witness import EngineEye, Promised, Samples, glance, look, look_at_line, note, watching
@@ -281,17 +282,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if min(options.small, options.large, options.alone) < 0 or options.small + options.large < 1:
         parser.error("there must be at least one job, and no number may be below 0")
-    try:
-        result = measure(Mix(options.small, options.large, options.alone, options.seed, options.patience))
-    except KeyboardInterrupt:
-        print("bench.live: interrupted", file=sys.stderr)
-        return 130
-    print(json.dumps(result, indent=2) if options.json else table(result))
+    result = measure(Mix(options.small, options.large, options.alone, options.seed, options.patience))
+    say(json.dumps(result, indent=2) if options.json else table(result))
     wrong = failures(result)
     for line in wrong:
-        print(f"bench.live: {line}", file=sys.stderr)
+        remark(f"bench.live: {line}")
     return 1 if wrong else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(ending("bench.live", main))
