@@ -39,15 +39,16 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Devices:
-    """The devices of one node at one moment. `most`: how many may be in use at once."""
+    """The well devices of one node at one moment. `most`: how many may be in use at once, cordoned ones too."""
 
     rooms: tuple[Room, ...] = ()
     most: int = 0
 
     @classmethod
     def of(cls, gpus: Iterable[Gpu], rows: Iterable[Reservation], most: int) -> Devices:
-        """What the rows leave of the devices. Cordoned and unhealthy ones are there, but closed."""
-        empty = cls(tuple(Room(gpu.uuid, gpu.lendable, gpu.lendable, 0, gpu.usable) for gpu in gpus), most)
+        """What the rows leave of the devices. Cordoned ones are there, but closed; the jobs of ill ones end."""
+        well = (gpu for gpu in gpus if not gpu.trouble)
+        empty = cls(tuple(Room(gpu.uuid, gpu.lendable, gpu.lendable, 0, gpu.usable) for gpu in well), most)
         if not empty.rooms:
             return empty
         held = empty
@@ -96,7 +97,7 @@ class Devices:
         return {"gpus": max(1, request.gpus - (self.unused if not request.gpu_memory else able))}
 
     def _in_use(self) -> int:
-        return sum(1 for room in self.rooms if room.open and room.jobs)
+        return sum(1 for room in self.rooms if room.jobs)
 
     def _changed(self, uuids: Collection[str], gpu_memory: int, sign: int) -> Devices:
         def changed(room: Room) -> Room:
@@ -113,13 +114,13 @@ def _tightest(room: Room) -> tuple[int, int, int, str]:
 
 def empty(node: Node) -> Devices:
     """The node's devices with nobody on them."""
-    return Devices.of(node.gpus, (), node.allocatable.gpus)
+    return Devices.of(node.gpus, (), node.devices_at_once)
 
 
 def free_on(node: Node, rows: Iterable[Reservation]) -> tuple[Amount, Devices]:
     """What is free of a node: the amounts, never below zero, and the devices. `gpus` counts whole unused devices."""
     held = list(rows)
-    devices = Devices.of(node.gpus, held, node.allocatable.gpus)
+    devices = Devices.of(node.gpus, held, node.devices_at_once)
     free = (node.allocatable - total(held)).floor()
     return free.model_copy(update={"gpus": devices.unused}), devices
 

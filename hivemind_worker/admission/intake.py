@@ -158,8 +158,11 @@ def devices_possible(request: Request, node: Node) -> bool:
 
 
 def lendable_devices(request: Request, node: Node) -> int:
-    """How many of the node's devices, within its cap, are well and large enough; cordoned ones count."""
-    cap = node.allocatable.gpus + sum(1 for gpu in node.gpus if gpu.cordoned and not gpu.trouble)
+    """How many of the node's devices, within its settings' cap, are well and large enough.
+
+    Cordoned ones count, and what an operator caps while it runs does not: both pass.
+    """
+    cap = (node.lends or node.allocatable).gpus
     return min(cap, sum(1 for gpu in node.gpus if not gpu.trouble and gpu.lendable >= request.gpu_memory))
 
 

@@ -78,7 +78,7 @@ class Space:
         self.free = list(self.whole)
         for held in self._held:
             _less(self.free, held.vector)
-        self.devices = Devices.of(node.gpus, rows.values(), lent.gpus)
+        self.devices = Devices.of(node.gpus, rows.values(), node.devices_at_once)
         self._barrier: int | None = None
         self._soon = 0
         self._spare: list[int] = []

@@ -44,6 +44,7 @@ class Nvml:
         self._known: dict[str, Gpu] = {}
         self._events: Any = None
         self._xids: dict[str, tuple[int, ...]] = {}
+        self._unwatched: dict[str, str] = {}
         self._open = False
         self._unseen = ""
 
@@ -72,14 +73,15 @@ class Nvml:
     def processes(self) -> Iterator[tuple[str, int, int | None]]:
         """(device, process, bytes) of all that compute or draw. A device that cannot be asked is left out."""
         for uuid, device in self._devices.items():
-            found: dict[int, int | None] = {}
-            for ask in (
-                pynvml.nvmlDeviceGetComputeRunningProcesses_v3,
-                pynvml.nvmlDeviceGetGraphicsRunningProcesses_v3,
-            ):
-                for process in _ask(ask, device.handle) or ():
-                    # One that computes and draws is told of twice, with the same number.
-                    found[process.pid] = max(found.get(process.pid) or 0, process.usedGpuMemory or 0) or None
+            try:
+                found, why = _processes(device.handle), ""
+            except pynvml.NVMLError as error:
+                found, why = {}, _words(error)
+            if why != self._unwatched.get(uuid, ""):
+                log.warning(
+                    "a GPU does not say what runs on it" if why else "a GPU is watched again", gpu=uuid, why=why
+                )
+                self._unwatched[uuid] = why
             yield from ((uuid, pid, memory) for pid, memory in found.items())
 
     def close(self) -> None:
@@ -189,6 +191,16 @@ def _parts(index: int, body: Any) -> list[_Device]:
         )
         parts.append(_Device(part, handle, body))
     return parts
+
+
+def _processes(handle: Any) -> dict[int, int | None]:
+    """Process → bytes, None where the driver does not tell. Raises NVMLError."""
+    found: dict[int, int | None] = {}
+    for ask in (pynvml.nvmlDeviceGetComputeRunningProcesses_v3, pynvml.nvmlDeviceGetGraphicsRunningProcesses_v3):
+        for process in _ask(ask, handle) or ():
+            # One that computes and draws is told of twice, with the same number.
+            found[process.pid] = max(found.get(process.pid) or 0, process.usedGpuMemory or 0) or None
+    return found
 
 
 def _memory(handle: Any) -> tuple[int, int]:

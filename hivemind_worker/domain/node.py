@@ -166,6 +166,11 @@ class Node(BaseModel):
             if name in wanted and getattr(self.allocatable, name) == cap
         )
 
+    @property
+    def devices_at_once(self) -> int:
+        """How many devices jobs may be on at the same time, within caps. Cordoned ones count while jobs are on them."""
+        return self.caps.within(self.lends or self.allocatable).gpus
+
 
 class Reservation(BaseModel):
     """One row of the ledger: what one attempt holds on one node."""

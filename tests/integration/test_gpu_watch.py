@@ -49,7 +49,9 @@ def run(kit: Kit, machine: Machine, share: int, happens: str, size: int = 0) -> 
             assert prepared.container is not None
             found = kit.engine.inspect(prepared.container)
             assert found is not None
-            if happens == "allocate":
+            if happens == "allocate, another ill":
+                machine.change("GPU-b", error=15)
+            if happens.startswith("allocate"):
                 machine.run("GPU-a", found.pid, size)
                 machine.run("GPU-a", 1, 99 * GIB)  # somebody else's
             else:
@@ -58,8 +60,11 @@ def run(kit: Kit, machine: Machine, share: int, happens: str, size: int = 0) -> 
         return prepared, kit.runner.run(prepared, handle, started)
 
 
-def test_a_job_that_holds_more_than_its_share_ends_of_memory_with_the_evidence(kit: Kit, machine: Machine) -> None:
-    _, ended = run(kit, machine, 4 * GIB, "allocate", 5 * GIB)
+@pytest.mark.parametrize("happens", ["allocate", "allocate, another ill"])
+def test_a_job_that_holds_more_than_its_share_ends_of_memory_with_the_evidence(
+    kit: Kit, machine: Machine, happens: str
+) -> None:
+    _, ended = run(kit, machine, 4 * GIB, happens, 5 * GIB)
     assert ended.cause is Cause.OOM
     assert "5G (5368709120 bytes) on GPU GPU-a, more than its share of 4G" in ended.evidence
     assert "process" in ended.evidence

@@ -64,14 +64,14 @@ def fits(here: Node, rows: Sequence[Reservation], row: Reservation) -> bool:
     )  # fmt: skip
     if not plain or len(set(row.gpus)) != len(row.gpus):
         return False
-    devices = Devices.of(here.gpus, rows, here.allocatable.gpus)
+    devices = Devices.of(here.gpus, rows, here.devices_at_once)
     rooms = {room.uuid: room for room in devices.rooms}
     asked = Request.from_shape(f"1000:{64 * MIB}:{len(row.gpus)}:{row.gpu_memory}:{MIB}:1")
     if not all(uuid in rooms and rooms[uuid].holds(asked) for uuid in row.gpus):
         return False
     fresh = sum(1 for uuid in row.gpus if rooms[uuid].jobs == 0)
-    used = sum(1 for room in devices.rooms if room.open and room.jobs)
-    return fresh == 0 or used + fresh <= here.allocatable.gpus
+    used = {uuid for each in rows for uuid in each.gpus} & {gpu.uuid for gpu in here.gpus if not gpu.trouble}
+    return fresh == 0 or len(used) + fresh <= here.devices_at_once
 
 
 class Ledgers(RuleBasedStateMachine):

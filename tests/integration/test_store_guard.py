@@ -85,6 +85,19 @@ def test_a_node_tells_the_most_it_ever_lends_and_one_of_an_older_release_lends_n
     assert stores.ledger.node("n1").ever == now.allocatable
 
 
+@pytest.mark.parametrize(("cap", "answer"), [(None, "ok"), (1, "full")])
+def test_a_cordoned_device_counts_under_a_cap_while_a_job_is_on_it(
+    stores: Stores, cap: int | None, answer: str
+) -> None:
+    announce(stores, gpus=tuple(Gpu(uuid=uuid, name="x", memory=9) for uuid in ("a", "b")))
+    stores.jobs.create_many([new_job(f"j{i}") for i in range(2)])
+    claims = [Claim(f"j{i}", assignment().line, row(gpus=(uuid,))) for i, uuid in enumerate(("a", "b"))]
+    assert stores.ledger.reserve("n1", "w1", claims[:1]) == ["ok"]
+    stores.ledger.cordon("n1", ["a"], on=True)
+    stores.ledger.set_caps("n1", {"gpus": cap})
+    assert stores.ledger.reserve("n1", "w1", claims[1:]) == [answer]
+
+
 def test_a_cordon_and_a_cap_outlive_heartbeats_and_end_nothing(stores: Stores) -> None:
     have = {"gpus": (Gpu(uuid="a", name="x", memory=9), Gpu(uuid="b", name="x", memory=9)), "millicores": 8000}
     announce(stores, **have)

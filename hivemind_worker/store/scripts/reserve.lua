@@ -20,13 +20,13 @@ local free = {
   slots = lends('slots'), pids = lends('pids'),
 }
 
--- Devices that take jobs: bytes that are free, how many jobs are on each; and how many may be in use at once. A device
--- of a row that is not among them, cordoned or ill, takes nothing more and is counted nowhere.
+-- Well devices: bytes that are free, how many jobs are on each; and how many more may be in use at once. A cordoned one
+-- takes nothing more, and is in use while jobs are on it. A row's ill device is counted nowhere: its jobs end.
 local devices, unused = {}, lends('gpus')
 for _, gpu in ipairs(cjson.decode(node.gpus or '[]')) do
-  if gpu.trouble == '' and not node['cordon:' .. gpu.uuid] then
+  if gpu.trouble == '' then
     local lends = math.max(0, gpu.memory - gpu.reserved)
-    devices[gpu.uuid] = { lends = lends, free = lends, jobs = 0 }
+    devices[gpu.uuid] = { lends = lends, free = lends, jobs = 0, open = not node['cordon:' .. gpu.uuid] }
   end
 end
 
@@ -58,7 +58,7 @@ local function fits_devices(row)
   local fresh, seen = 0, {}
   for _, uuid in ipairs(row.gpus) do
     local device = devices[uuid]
-    if not device or seen[uuid] then return false end
+    if not device or not device.open or seen[uuid] then return false end
     seen[uuid] = true
     local share, whole = share_of(row, device)
     if (whole and device.jobs > 0) or device.free < share then return false end

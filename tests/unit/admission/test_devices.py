@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hivemind_worker.admission.devices import Devices, free_on
-from hivemind_worker.domain.node import Gpu, Reservation
+from hivemind_worker.domain.node import Gpu, NodeCaps, Reservation
 from hivemind_worker.domain.resources import GIB
 from tests.builders import node, request, row
 
@@ -64,12 +65,21 @@ def test_ill_and_cordoned_devices_take_nothing() -> None:
     assert out.unused == 0
 
 
-def test_a_busy_cordoned_device_takes_nothing_from_the_rest() -> None:
+@pytest.mark.parametrize(
+    ("cap", "settings_cap", "placed"), [(None, 2, ("b",)), (1, 2, None), (None, 1, None), (2, 2, ("b",))]
+)
+def test_a_busy_cordoned_device_takes_nothing_from_the_rest_but_counts_under_a_cap(
+    cap: int | None, settings_cap: int, placed: tuple[str, ...] | None
+) -> None:
     here = node(gpus=(gpu("a", cordoned=True), gpu("b")))
-    here = here.model_copy(update={"allocatable": here.allocatable.model_copy(update={"gpus": 1})})
+    lends = here.allocatable.model_copy(update={"gpus": settings_cap})
+    here = here.model_copy(
+        update={"allocatable": lends.model_copy(update={"gpus": 1}), "lends": lends, "caps": NodeCaps(gpus=cap)}
+    )
     free, left = free_on(here, [row(gpus=("a",))])
-    assert free.gpus == 1
-    assert left.place(WHOLE) == ("b",)
+    assert free.gpus == (1 if placed else 0)
+    assert left.place(WHOLE) == placed
+    assert left.lacks(WHOLE) == ({} if placed else {"gpus": 1})
 
 
 def test_a_cap_on_devices_counts_devices_in_use_not_jobs() -> None:

@@ -203,8 +203,20 @@ def test_a_share_larger_than_any_device_is_refused_with_the_largest() -> None:
 
 def test_a_cordoned_device_may_be_waited_for() -> None:
     here = node(gpus=(Gpu(uuid="a", name="x", memory=1, cordoned=True),))
-    here = here.model_copy(update={"allocatable": here.allocatable.model_copy(update={"gpus": 0})})
-    assert never_fits(request(gpus=1), [here]) is None
+    lent_now = here.allocatable.model_copy(update={"gpus": 0})
+    assert (
+        never_fits(request(gpus=1), [here.model_copy(update={"allocatable": lent_now, "lends": here.allocatable})])
+        is None
+    )
+
+
+def test_more_devices_than_the_nodes_settings_lend_are_refused_whatever_is_cordoned() -> None:
+    two = (Gpu(uuid="a", name="x", memory=1, cordoned=True), Gpu(uuid="b", name="x", memory=1))
+    here = node(gpus=two)
+    lends = here.allocatable.model_copy(update={"gpus": 1})
+    capped = here.model_copy(update={"allocatable": lends, "lends": lends})
+    assert "the most a node can lend is 1" in str(never_fits(request(gpus=2), [capped]))
+    assert never_fits(request(gpus=1), [capped]) is None
 
 
 BUNDLED = job(assignment=assignment(bundle_sha256="a" * 64, home="n2", requests=request(cpu=4.0)))

@@ -99,7 +99,7 @@ class Site:
             held = list(self.rows[each.node].values())
             # Idle cores are lent, and whoever starts on its own takes them back.
             assert each.allocatable.covers(total(held).model_copy(update={"spare": 0}))
-            devices = Devices.of(each.gpus, held, each.allocatable.gpus)
+            devices = Devices.of(each.gpus, held, each.devices_at_once)
             assert all(room.free >= 0 for room in devices.rooms)
             whole = [uuid for row in held if not row.gpu_memory for uuid in row.gpus]
             assert len(whole) == len(set(whole))

@@ -167,6 +167,15 @@ def test_processes_are_told_with_their_device_and_memory(machine: Machine, nvml:
     assert list(nvml.processes()) == [("GPU-a", 10, 7), ("GPU-b", 11, None)]
 
 
+def test_a_device_that_cannot_be_asked_blinds_nobody_to_the_others(machine: Machine, nvml: Nvml) -> None:
+    machine.add("GPU-a").add("GPU-b").run("GPU-a", 10, 5).run("GPU-b", 11, 7)
+    nvml.read()
+    machine.change("GPU-a", error=15)
+    assert list(nvml.processes()) == [("GPU-b", 11, 7)]
+    machine.change("GPU-a", error=0)
+    assert list(nvml.processes()) == [("GPU-a", 10, 5), ("GPU-b", 11, 7)]
+
+
 # --- the monitor -----------------------------------------------------------------------------------------
 
 
