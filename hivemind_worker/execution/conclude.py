@@ -17,7 +17,7 @@ from hivemind_worker.execution.logs import Pump
 from hivemind_worker.execution.patience import patiently
 from hivemind_worker.execution.prepared import Ended, Prepared
 from hivemind_worker.execution.requirements import read_marker
-from hivemind_worker.execution.restarts import ended_before, ended_unread, ended_with_engine, is_younger
+from hivemind_worker.execution.restarts import ended_before, ended_unread, ended_with_engine, is_younger, outlived
 from hivemind_worker.execution.room import no_room
 from hivemind_worker.execution.since import Moment, rebooted, wall_seconds
 from hivemind_worker.execution.usage import Meter
@@ -68,7 +68,8 @@ def conclude(engine: Engine, settings: Settings, seen: Watched, handle: Handle) 
     # An engine that is stopped in order asks programs to end, and they may do so with any code.
     asked = bool(left.code) and ended_before(found, engine_started)
     engine_ended_it = asked and not patiently(handle, engine.keeps_containers, started=True)
-    info = seen.pump.finish(settings.log_tail_bytes, unread=unread)
+    passed_on = outlived(found, engine_started, prepared.workspace.start)
+    info = seen.pump.finish(settings.log_tail_bytes, unread=unread, passed_on=passed_on)
     wall = wall_seconds(found, left.at - seen.started)
     full = no_room(settings.state / "workspaces") if left.code else ""
     reason, used = left.reason, _held(prepared, left, seen.disk)

@@ -31,6 +31,10 @@ READS_PER_TURN = 16
 SETTLE = 5.0
 
 _UNREAD = "the container engine was away when the job ended: the end of its output may be missing here"
+_PASSED_ON = (
+    "the container engine was followed by another while this ran: what was on its way through it then may be missing "
+    "above"
+)
 _END_GONE = "the end of the output is missing here: the engine died before it had written it down"
 _CUT_SHORT = "some of the output is missing: the engine kept only its last part while no worker watched"
 
@@ -193,14 +197,16 @@ class Pump:
 
     # --- the end -----------------------------------------------------------------------------------------
 
-    def finish(self, keep: int, *, unread: bool = False) -> LogInfo:
+    def finish(self, keep: int, *, unread: bool = False, passed_on: bool = False) -> LogInfo:
         """Complete file and live tail, of which the last `keep` bytes stay. What the job wrote, in bytes.
 
-        `unread`: the engine was away at the end, so that nobody can tell whether this is all of it.
+        `unread`: the engine was away at the end, so that nobody can tell whether this is all of it. `passed_on`: it ran
+        under more than one engine; what the one before had read and not yet written went with it.
         """
+        doubt = _UNREAD if unread else _PASSED_ON if passed_on else ""
         self._file_log.finish(lambda gone: self._write(Stream.NOTICE, b"\n" + notice(self._gap(gone))))
-        if unread:
-            self._write(Stream.NOTICE, notice(_UNREAD))
+        if doubt:
+            self._write(Stream.NOTICE, notice(doubt))
         file, self._file = self._file, None
         if error := _close(file):
             self._lose_file(error)
@@ -208,8 +214,8 @@ class Pump:
             self._tell_file_lost()
         self._live_log.finish(self._tell_gap)
         self.flush()
-        if unread:
-            self._live.notice(_UNREAD)
+        if doubt:
+            self._live.notice(doubt)
         if not self._live.flush(SETTLE):
             log.warning("live log not complete yet", job_id=self._live.task_id)
         self._live.close(keep)

@@ -8,14 +8,12 @@ there sees the outage; one that was killed together with the engine can tell by 
 from __future__ import annotations
 
 import os
-import socket
-import struct
 from pathlib import Path
 
 from hivemind_worker.domain.errors import EngineUnavailable
 from hivemind_worker.execution.found import Found
 from hivemind_worker.execution.since import Moment
-from hivemind_worker.execution.wire import Address
+from hivemind_worker.execution.wire import Address, EngineStream, peer_of
 
 #: where an engine that systemd listens for keeps its number
 PIDFILES = (Path("/run/docker.pid"), Path("/var/run/docker.pid"))
@@ -33,10 +31,20 @@ def engine_started_at(address: Address) -> Moment | None:
         return None
     try:
         with address.connect(CONNECT_TIMEOUT) as sock:
-            said = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+            pid = peer_of(sock)
     except OSError as error:
         raise EngineUnavailable(f"the container engine does not answer: {error}") from None
-    pid = struct.unpack("3i", said)[0]
+    return _started_if_known(pid)
+
+
+def served_since(stream: EngineStream) -> Moment | None:
+    """When the engine at a stream's other end was started; None where that cannot be known, or it is gone."""
+    return _started_if_known(stream.peer())
+
+
+def _started_if_known(pid: int) -> Moment | None:
+    if not pid:
+        return None
     try:
         return _started(pid if pid > 1 else _noted_pid())
     except (OSError, ValueError, IndexError):
@@ -71,6 +79,14 @@ def is_younger(engine_started: Moment | None, start: Moment | None) -> bool:
     if engine_started is None or start is None:
         return False
     return engine_started.boot != start.boot or engine_started.up > start.up
+
+
+def outlived(found: Found | None, engine_started: Moment | None, start: Moment | None) -> bool:
+    """Whether it ran on under another engine than the one that started it. `start`: the note of its start. Pure."""
+    if start is not None:
+        return is_younger(engine_started, start)
+    stamp = found.started_at if found else None
+    return engine_started is not None and stamp is not None and stamp < engine_started.wall
 
 
 def ended_with_engine(found: Found | None, engine_started: Moment | None) -> bool:

@@ -17,7 +17,7 @@ from hivemind_worker.execution.gpus import GpuWatch
 from hivemind_worker.execution.handle import Detached, Handle
 from hivemind_worker.execution.logs import Pump
 from hivemind_worker.execution.patience import Backoff, patiently
-from hivemind_worker.execution.restarts import same_engine
+from hivemind_worker.execution.restarts import same_engine, served_since
 from hivemind_worker.execution.usage import Meter
 from hivemind_worker.execution.verdict import Reason
 from hivemind_worker.execution.wire import EngineRefused, EngineStream
@@ -90,6 +90,7 @@ class Watch:
         self._limits = limits
         self._output = output
         self._live = output is not None
+        self._attached_to = served_since(output) if output is not None else None
         self._output_ended = NEVER
         self._wait: EngineStream | None = None
         self._said = b""
@@ -263,12 +264,20 @@ class Watch:
         complete = self._live and self._output is None and not self._outage
         if self._live and self._output is not None:
             complete = self._drain(self._output)
-        if not complete:
+        if not complete or self._left_by_its_engine():
             patiently(self._handle, self._replay, started=True)
             if self._pump.beginning_gone and not self._mute:
                 self._replay_all()
             elif self._pump.behind and not self._mute:
                 self._pump.note_end_gone()
+
+    def _left_by_its_engine(self) -> bool:
+        """Whether the output that was attached ended with the engine that it came from: a body that was frozen, or
+        between two calls, asks the next one of the container's end without having seen that engine go."""
+        try:
+            return not same_engine(self._attached_to, self._engine.started_at())
+        except EngineUnavailable:
+            return True
 
     def _replay(self) -> None:
         self._pump.rewind()

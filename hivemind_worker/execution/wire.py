@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import struct
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -98,9 +99,21 @@ class EngineStream:
         except OSError as error:
             raise EngineUnavailable(f"the engine's stream broke: {error}") from error
 
+    def peer(self) -> int:
+        """The number of the process at the other end as it was when this was opened; 0 where that cannot be known."""
+        return peer_of(self._sock)
+
     def close(self) -> None:
         """Give the connection back."""
         self._sock.close()
+
+
+def peer_of(sock: socket.socket) -> int:
+    """The process that listens at the other end; 0 over TCP."""
+    if sock.family != socket.AF_UNIX:
+        return 0
+    said = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    return int(struct.unpack("3i", said)[0])
 
 
 def call(address: Address, method: str, path: str, body: Any = None, *, timeout: float) -> Any:

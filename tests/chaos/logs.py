@@ -7,6 +7,8 @@ from typing import Any
 
 #: what the node says in a log begins so
 NOTICE = "[hivemind]"
+#: … of an attempt that ran on under another engine: the one before had read lines that it wrote nowhere
+PASSED_ON = "engine was followed by another while this ran"
 
 
 class LogReader:
@@ -56,27 +58,33 @@ class LogReader:
         self.items.append([stream, attempt, number, number])
 
 
-def complaints(items: Iterable[list[Any]], attempt: int | None = None) -> list[str]:
+def complaints(items: Iterable[list[Any]], attempt: int | None = None, in_flight: int = 0) -> list[str]:
     """What is wrong with a log: numbers that are missing without a mark, that come twice, or lines nobody wrote.
 
-    `attempt`: the only one that may be in there; None: any.
+    `attempt`: the only one that may be in there; None: any. `in_flight`: so many lines of each stream may be missing
+    before the word that the engine was followed by another.
     """
-    found: list[str] = []
+    items, found = list(items), list[str]()
     reached: dict[tuple[str, int], int] = {}
     marked: set[str] = set()
-    for item in items:
+    passed_on = max((at for at, item in enumerate(items) if item[0] == "gap" and PASSED_ON in item[1]), default=-1)
+    left = dict.fromkeys(("o", "e", "junk", "torn"), in_flight)
+    for at, item in enumerate(items):
         if item[0] == "gap":
-            marked = {"o", "e"}
+            marked = marked if PASSED_ON in item[1] else {"o", "e"}
             continue
         if item[0] in ("junk", "torn"):
-            if not marked:
+            left[item[0]] -= 1
+            if not marked and not (at < passed_on and left[item[0]] >= 0):
                 found.append(f"a line that the job did not write: {item[1]!r}")
             continue
         stream, of, first, last = item
         if attempt is not None and of != attempt:
             found.append(f"a line of attempt {of} in the log of attempt {attempt}")
         wanted = reached.get((stream, of), 0) + 1
-        if first > wanted and stream not in marked:
+        if first > wanted and at < passed_on and first - wanted <= left[stream]:
+            left[stream] -= first - wanted
+        elif first > wanted and stream not in marked:
             found.append(f"{_name(stream)} of attempt {of}: lines {wanted} to {first - 1} are missing, and no mark")
         if first < wanted:
             found.append(f"{_name(stream)} of attempt {of}: lines {first} to {min(last, wanted - 1)} come again")
@@ -95,8 +103,13 @@ def reach(items: Iterable[list[Any]], attempt: int) -> dict[str, int]:
 
 
 def has_gap(items: Iterable[list[Any]]) -> bool:
-    """Whether a gap is marked anywhere."""
-    return any(item[0] == "gap" for item in items)
+    """Whether a gap is marked anywhere that may be of any size."""
+    return any(item[0] == "gap" and PASSED_ON not in item[1] for item in items)
+
+
+def is_passed_on(items: Iterable[list[Any]]) -> bool:
+    """Whether it is said that the engine was followed by another."""
+    return any(item[0] == "gap" and PASSED_ON in item[1] for item in items)
 
 
 def _name(stream: str) -> str:

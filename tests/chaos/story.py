@@ -34,6 +34,8 @@ class Story:
     job: str
     entries: list[Entry]
     lives: list[Life] = field(default_factory=list)
+    #: when the engine was killed or told to stop
+    engine_ends: list[float] = field(default_factory=list)
 
     def of(self, kind: str, **given: Any) -> list[Entry]:
         """Entries of a kind with these fields."""
@@ -69,6 +71,13 @@ class Story:
         mine = [life for life in self.lives if life.attempt == self.record.get("attempt")]
         return mine[-1] if mine else None
 
+    @property
+    def engine_ends_met(self) -> int:
+        """How often the engine ended between the start of the job's first container and the word of its outcome."""
+        began = min((life.started for life in self.lives), default=None)
+        told = self.first("outcome").get("t", float("inf"))
+        return 0 if began is None else sum(1 for t in self.engine_ends if began - 1 <= t <= told)
+
     def ends(self, attempt: int) -> list[Entry]:
         """What the program told the witness at its end."""
         return self.of("witness", what="end", attempt=attempt)
@@ -84,7 +93,16 @@ def stories(entries: Iterable[Entry]) -> dict[str, Story]:
             found.setdefault(str(job), Story(str(job), [])).entries.append(entry)
     for life in lives(entries):
         found.setdefault(life.job, Story(life.job, [])).lives.append(life)
+    ends = [entry["t"] for entry in entries if _ends_engine(entry)]
+    for story in found.values():
+        story.engine_ends = ends
     return found
+
+
+def _ends_engine(entry: Entry) -> bool:
+    if entry["kind"] == "fault":
+        return bool(entry["name"] == "stop engine" and entry["what"] == "begin")
+    return bool(entry["kind"] == "kill" and entry.get("process") == "engine")
 
 
 def lives(entries: Iterable[Entry]) -> list[Life]:

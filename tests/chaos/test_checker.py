@@ -237,6 +237,33 @@ def test_a_gap_that_is_marked_is_no_loss() -> None:
     assert logs.complaints([item for item in items if item[0] != "gap"], 1) != []
 
 
+def test_a_few_lines_that_an_engine_took_along_are_forgiven_where_its_end_is_marked() -> None:
+    word = ["gap", f"[hivemind] the container {logs.PASSED_ON}: …"]
+    lost = [["e", 1, 1, 96], ["e", 1, 98, 338], ["o", 1, 1, 338], word]
+    assert logs.complaints(lost, 1, in_flight=8) == []
+    assert logs.complaints(lost, 1) != [], "no engine ended"
+    assert logs.complaints(lost[:-1], 1, in_flight=8) != [], "no mark"
+    assert logs.complaints([["e", 1, 1, 96], ["e", 1, 106, 338], word], 1, in_flight=8) != [], "too many"
+    assert logs.complaints([word, ["e", 1, 1, 96], ["e", 1, 98, 338]], 1, in_flight=8) != [], "the mark was before"
+    assert logs.complaints([word, ["e", 2, 5, 96]], in_flight=8) != [], "it is not of this attempt"
+
+
+def test_more_than_a_few_lines_are_not_forgiven_to_an_engine_that_ended() -> None:
+    word = ["gap", f"[hivemind] the container {logs.PASSED_ON}: …"]
+    ended: Entry = {"t": 2.0, "kind": "kill", "process": "engine", "pid": 1}
+    many = [e if e["kind"] != "witness" or e["what"] != "end" else e | {"lines": 30} for e in sound()]
+    short = [e if e["kind"] != "log" else e | {"items": [*e["items"], word]} for e in many]
+    assert rules([*short, ended]) == {"log"}
+
+
+def test_a_word_of_another_engine_where_none_followed_is_untrue() -> None:
+    word = ["gap", f"[hivemind] the container {logs.PASSED_ON}: …"]
+    told = altered("log", lambda e: e | {"items": [*e["items"], word]}, source="stream")
+    assert rules(told) == {"log"}
+    ended: Entry = {"t": 2.0, "kind": "kill", "process": "engine", "pid": 1}
+    assert rules([*told, ended]) == set()
+
+
 def test_a_log_is_read_in_runs_whatever_the_pieces() -> None:
     reader = logs.LogReader()
     for stream, data in (

@@ -70,12 +70,13 @@ def counting(kit: Kit, **given: object) -> Iterator[tuple[Job, list[Ended]]]:
     handle.close()
 
 
-def assert_whole(kit: Kit, job: Job) -> None:
-    """Every line once and in order, on both streams, and no word of a gap."""
+def assert_whole(kit: Kit, job: Job, notice: bytes = b"") -> None:
+    """Every line once and in order, on both streams, and no word of a gap but this one."""
     for stream in (Stream.STDOUT, Stream.STDERR):
         numbers = kit.live(job, stream).split()
         assert numbers == [b"%d" % n for n in range(len(numbers))]
-    assert kit.live(job, Stream.NOTICE) == b""
+    told = kit.live(job, Stream.NOTICE)
+    assert (notice in told and told.count(b"[hivemind]") == 1) if notice else told == b""
 
 
 @pytest.mark.parametrize("how", ["down", "kill"])
@@ -87,7 +88,38 @@ def test_an_engine_that_keeps_its_containers_may_come_and_go(kit: Kit, live_rest
         # Longer than the engine may lose output of what it has just taken over.
         until(lambda: len(kit.live(job).splitlines()) > len(before) + 60, "it goes on")
     assert (ends[0].cause, ends[0].exit_code) == (Cause.EXIT, 7)
-    assert_whole(kit, job)
+    assert_whole(kit, job, b"followed by another while this ran")
+
+
+def test_what_a_job_wrote_under_another_engine_while_its_worker_looked_away_is_read(
+    kit: Kit, live_restore: OwnEngine
+) -> None:
+    """The end that the first engine's death gave to the output is not taken for the job's, which succeeds later."""
+    job, handle = kit.job("sh", "-c", COUNT.replace("exit 7", "exit 0"), image=BUSYBOX), Handle()
+    prepared = kit.prepare(job, handle)
+    work, printed = prepared.workspace.work, prepared.workspace.work / "printed"
+    counted = COUNT.replace("sleep 0.1", "echo $n > printed; sleep 0.1").replace("exit 7", "exit 0")
+    prepared.body = {**(prepared.body or {}), "Cmd": ["sh", "-c", counted]}
+
+    def at_least(lines: int) -> bool:
+        text = printed.read_text() if printed.exists() else ""
+        return text.strip().isdigit() and int(text) >= lines
+
+    def look_away() -> None:
+        until(lambda: at_least(5), "some output")
+        live_restore.kill()
+        live_restore.up()
+        # Longer than the engine may lose output of what it has just taken over.
+        until(lambda: at_least(60), "it goes on")
+        (work / "end").touch()
+        until(lambda: not running(kit, job), "its end")
+
+    ended = kit.runner.run(prepared, handle, look_away)
+    handle.close()
+    assert (ended.cause, ended.exit_code) == (Cause.OK, 0)
+    assert int(kit.live(job).split()[-1]) > 50
+    assert_whole(kit, job, b"followed by another while this ran")
+    assert b"followed by another while this ran" in prepared.workspace.log.read_bytes()
 
 
 @pytest.mark.parametrize("how", ["down", "kill"])
