@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import takewhile
 
-from hivemind_worker.admission.intake import could_ever_hold
+from hivemind_worker.admission.possible import could_ever_hold
 from hivemind_worker.admission.rules import Passed, Place, Plan, Rules
 from hivemind_worker.admission.shares import Turns
 from hivemind_worker.admission.space import Need, Space, need_of, twice

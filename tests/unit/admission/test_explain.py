@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hivemind_worker.admission.explain import places_behind, waiting_info
-from hivemind_worker.admission.intake import never_fits, with_defaults
+from hivemind_worker.admission.intake import with_defaults
 from hivemind_worker.admission.outlook import Forecast, Outlook, outlook_of
+from hivemind_worker.admission.possible import never_fits
 from hivemind_worker.admission.rules import Place
 from hivemind_worker.domain.job import Job, Promised, WaitingInfo
 from hivemind_worker.domain.limits import OwnersRunning
@@ -277,10 +278,13 @@ def test_a_job_that_waits_for_devices_is_told_what_is_wrong_with_them() -> None:
     ill = gpus(0, Gpu(uuid="a", name="x", memory=16 * GIB, index=3, trouble="it has fallen off the bus"))
     assert told(GPU_JOB, nodes=[ill]).reason.endswith("even empty (GPU 3 of n1 is out: it has fallen off the bus)")
     kept = gpus(0, Gpu(uuid="a", name="x", memory=16 * GIB, cordoned=True))
+    kept = kept.model_copy(update={"lends": kept.allocatable.model_copy(update={"gpus": 1})})
     assert (
         told(GPU_JOB, nodes=[kept]).reason == "needs 1 GPU more than n1 lends now, even empty (GPU 0 of n1 is cordoned)"
     )
     assert told(GPU_JOB, nodes=[kept]).kind == "withheld"
+    capped = kept.model_copy(update={"gpus": (Gpu(uuid="a", name="x", memory=16 * GIB),), "caps": NodeCaps(gpus=0)})
+    assert "an operator set the cap of 0 GPUs" in told(GPU_JOB, nodes=[capped]).reason
     assert "GPU" not in told(LARGE, nodes=[dead], rows={"n1": {"x": row(cpu=1.5)}}).reason
 
 
