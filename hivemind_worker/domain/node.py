@@ -147,8 +147,12 @@ class Node(BaseModel):
 
     @property
     def cores(self) -> int:
-        """What one container may use at most, in thousandths: what is lent, though no more than there is where some is
-        lent twice."""
+        """What one container may use at most where its request is less, in thousandths of a core: what is lent, though
+        no more than there is where some is lent twice. Nothing where fewer are lent than there are beside the reserve:
+        containers with limits could together pass what the owner lends."""
+        beside_reserve = self.capacity.millicores - self.reserve.millicores
+        if self.allocatable.millicores < beside_reserve:
+            return 0
         return min(self.capacity.millicores, self.allocatable.millicores)
 
     @property

@@ -9,7 +9,7 @@ import pytest
 from hivemind_worker.domain.job import PastAttempt, State, job_of_view, view
 from hivemind_worker.domain.node import Gpu, NodeCaps, node_view
 from hivemind_worker.domain.outcome import Cause, Outcome
-from hivemind_worker.domain.resources import GIB, describe
+from hivemind_worker.domain.resources import GIB, Amount, describe
 from tests.builders import job, node, row
 
 CARD = Gpu(uuid="g", name="A card", memory=16 * GIB, reserved=GIB)
@@ -92,8 +92,8 @@ def test_a_cap_that_lowers_what_is_overcommitted_is_no_mistake() -> None:
     assert node_view(capped, {}, 0)["warnings"] == []
 
 
-def test_a_container_may_have_what_is_lent_and_where_some_is_lent_twice_no_more_than_there_is() -> None:
-    whole = node(millicores=4000)
-    for lent, most in ((1500, 1500), (8000, 4000)):
+def test_a_container_may_have_what_is_lent_but_no_more_than_there_is_and_nothing_where_the_owner_lends_a_part() -> None:
+    whole = node(millicores=4000).model_copy(update={"reserve": Amount(millicores=500)})
+    for lent, most in ((3500, 3500), (8000, 4000), (3499, 0), (1500, 0)):
         allocatable = whole.allocatable.model_copy(update={"millicores": lent})
         assert whole.model_copy(update={"allocatable": allocatable}).cores == most
