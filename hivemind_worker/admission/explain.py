@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from hivemind_worker.admission.devices import out_of_service
-from hivemind_worker.admission.outlook import FRONT, Outlook, Outlooks
+from hivemind_worker.admission.outlook import Outlook, Outlooks
 from hivemind_worker.admission.rules import Passed, Rules
 from hivemind_worker.admission.summary import LineSummary, kind_of, summary_of
 from hivemind_worker.domain.job import Job, Promised, State, WaitingInfo, iso, view
@@ -34,17 +34,30 @@ class Explainer:
         if not waiting:
             return [view(job) for job in jobs]
         outlook = self._outlooks.of([job.task_id for job in waiting])
-        head = outlook.promise.task_id if outlook.promise else ""
-        places = places_behind(head, self._jobs.positions({head, *(job.task_id for job in waiting)}))
-        return [
-            view(job, waiting_info(job, places.get(job.task_id), outlook)) if job.state is State.WAITING else view(job)
-            for job in jobs
-        ]
+        infos = self._infos(waiting, outlook)
+        return [view(job, infos.get(job.task_id)) for job in jobs]
+
+    def _infos(self, waiting: Sequence[Job], outlook: Outlook) -> dict[str, WaitingInfo]:
+        standing = outlook.standing
+        if standing is None:
+            head = outlook.promise.task_id if outlook.promise else ""
+            places = places_behind(head, self._jobs.positions({head, *(job.task_id for job in waiting)}))
+            return {job.task_id: waiting_info(job, places.get(job.task_id), outlook) for job in waiting}
+        own = self._jobs.own_positions(job for job in waiting if job.task_id not in standing.places)
+        about = {
+            job.task_id: standing.about(job.assignment.owner, own[job.task_id]) for job in waiting if job.task_id in own
+        }
+        return {
+            job.task_id: waiting_info(job, standing.places.get(job.task_id), outlook, about.get(job.task_id))
+            for job in waiting
+        }
 
     def line(self) -> LineSummary:
         """Why the line waits, in numbers. It looks at the line's front alone, however many wait."""
-        front = [candidate.task_id for candidate in self._ledger.front(FRONT).candidates]
-        return summary_of(front, self._jobs.counts()["waiting"], self._outlooks.of(front))
+        front, outlook = self._outlooks.of_front()
+        places = outlook.standing.places if outlook.standing else {}
+        ids = sorted((each.task_id for each in front.candidates), key=lambda each: places.get(each, len(places) + 1))
+        return summary_of(ids, self._jobs.counts()["waiting"], outlook, front.looked)
 
     def nodes(self, name: str = "") -> list[dict[str, Any]]:
         """Nodes in the contract's shape. Raises NotFound for a name that no node has."""
@@ -60,8 +73,11 @@ def places_behind(head: str, places: Mapping[str, int]) -> dict[str, int]:
     return {each: 1 if each == head else place + (place < at) for each, place in places.items()}
 
 
-def waiting_info(job: Job, position: int | None, outlook: Outlook) -> WaitingInfo:
-    """The reason in one sentence, the place, and the seconds until it will probably start. Pure."""
+def waiting_info(job: Job, position: int | None, outlook: Outlook, about: int | None = None) -> WaitingInfo:
+    """The reason in one sentence, the place, and the seconds until it will probably start. Pure.
+
+    `about`: roughly its place, where the place is not known: for the ETA alone.
+    """
     closed = _home_closed(job, outlook.nodes) if job.assignment.home else _nobody_takes(outlook.nodes)
     kind = kind_of(job.task_id, outlook)
     promise = outlook.promise if kind in WAIT_FOR_THE_PROMISE and not closed else None
@@ -69,7 +85,7 @@ def waiting_info(job: Job, position: int | None, outlook: Outlook) -> WaitingInf
         reason=closed or _reason(job, position, outlook),
         kind=kind,
         position=position,
-        eta_seconds=outlook.eta_seconds(job.task_id, position),
+        eta_seconds=outlook.eta_seconds(job.task_id, about if position is None else position),
         promise=Promised(task_id=promise.task_id, node=promise.node, at=iso(promise.at) or "") if promise else None,
     )
 

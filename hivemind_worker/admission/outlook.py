@@ -11,8 +11,9 @@ from hivemind_worker.admission.devices import free_by_node
 from hivemind_worker.admission.forecast import forecast
 from hivemind_worker.admission.policy import plan
 from hivemind_worker.admission.rules import Passed, Place, Rules
+from hivemind_worker.admission.standing import Standing, standing_of
 from hivemind_worker.domain.limits import OwnersRunning
-from hivemind_worker.domain.line import Candidate, Promise
+from hivemind_worker.domain.line import Candidate, Front, Promise
 from hivemind_worker.domain.node import Node
 from hivemind_worker.domain.usage import Usage
 from hivemind_worker.store.ledger import Ledger
@@ -45,10 +46,14 @@ class Outlook:
     passed: Mapping[str, Passed] = field(default_factory=dict)
     starting: frozenset[str] = frozenset()
     forecast: Forecast = Forecast()
+    #: places where owners take turns; None: places are by rank
+    standing: Standing | None = None
 
     def eta_seconds(self, task_id: str, position: int | None) -> float | None:
         """Seconds until the job will probably start; behind the front, as the front moves. None: nobody can say."""
         start = self.forecast.starts.get(task_id)
+        if start is None and self.promise is not None and self.promise.task_id == task_id:
+            start = self.promise.at
         if start is None and position is not None and self.forecast.last and position > self.forecast.played:
             start = self.now + (self.forecast.last - self.now) * position // self.forecast.played
         return None if start is None else max(0.0, round((start - self.now) / 1000, 1))
@@ -85,40 +90,74 @@ class Outlooks:
 
     def of(self, task_ids: Iterable[str]) -> Outlook:
         """What is to be said about these jobs now."""
-        wanted = list(task_ids)
+        site = self._site()
+        return self._of(site, list(task_ids), self._front(site) if self._rules.weights else None)
+
+    def of_front(self) -> tuple[Front, Outlook]:
+        """What is to be said about the front of the line now."""
+        site = self._site()
+        front = self._front(site)
+        return front, self._of(site, [candidate.task_id for candidate in front.candidates], front)
+
+    def _site(self) -> _Site:
         nodes = self._ledger.nodes()
         books = self._ledger.books(node.node for node in nodes)
-        promise, now, held = books.promise, books.now, books.rows
-        places = [Place(node, held[node.node]) for node in nodes]
-        owners = OwnersRunning.of(
-            self._ledger.max_running_per_owner, (row for rows in held.values() for row in rows.values())
-        )
-        free = free_by_node(places)
-        also = [*wanted, *([promise.task_id] if promise else [])]
-        window = self._ledger.window(free, *also, by_turns=bool(self._rules.weights))
-        found = outlook_of(window.candidates, places, now, self._rules, promise, owners, books.usage)
-        return replace(found, forecast=self._forecast_for(wanted, places, promise, now, books.usage))
+        return _Site([Place(node, books.rows[node.node]) for node in nodes], books.promise, books.usage, books.now)
+
+    def _front(self, site: _Site) -> Front:
+        return self._ledger.front(FRONT, *site.head, by_turns=bool(self._rules.weights))
+
+    def _of(self, site: _Site, wanted: Sequence[str], front: Front | None) -> Outlook:
+        rules, most = self._rules, self._ledger.max_running_per_owner
+        owners = OwnersRunning.of(most, (row for place in site.places for row in place.rows.values()))
+        free = free_by_node(site.places)
+        window = self._ledger.window(free, *wanted, *site.head, by_turns=bool(rules.weights))
+        found = outlook_of(window.candidates, site.places, site.now, rules, site.promise, owners, site.usage)
+        if rules.weights and front is not None:
+            head = found.promise.task_id if found.promise else ""
+            found = replace(found, standing=standing_of(front, site.places, site.now, rules, site.usage, head))
+        return replace(found, forecast=self._forecast_for(wanted, site, front, found.standing))
 
     def _forecast_for(
-        self, wanted: Sequence[str], places: Sequence[Place], promise: Promise | None, now: int, usage: Usage
+        self, wanted: Sequence[str], site: _Site, front: Front | None, standing: Standing | None
     ) -> Forecast:
         with self._lock:
             age = time.monotonic() - self._made
             known = self._made and all(task_id in self._forecast.starts for task_id in wanted)
             if self._made and age < (GOOD_FOR if known else AT_MOST_EVERY):
                 return self._forecast
-            front = self._ledger.front(FRONT, by_turns=bool(self._rules.weights)).candidates
+            line = (front or self._front(site)).candidates
             starts = forecast(
-                front,
-                places,
-                now=now,
+                line,
+                site.places,
+                now=site.now,
                 rules=self._rules,
-                promise=promise,
+                promise=site.promise,
                 most_running=self._ledger.max_running_per_owner,
-                usage=usage,
+                usage=site.usage,
                 steps=STEPS,
             )
-            all_start = len(starts) == len(front) and bool(front)
-            self._forecast = Forecast(starts, len(front), max(starts.values()) if all_start else 0)
+            # Behind the known places others come in between, who are not in the front.
+            played = [
+                each.task_id for each in line if not (standing and standing.places) or each.task_id in standing.places
+            ]
+            starts = {task_id: starts[task_id] for task_id in played if task_id in starts}
+            all_start = len(starts) == len(played) and bool(played)
+            self._forecast = Forecast(starts, len(played), max(starts.values()) if all_start else 0)
             self._made = time.monotonic()
             return self._forecast
+
+
+@dataclass(frozen=True, slots=True)
+class _Site:
+    """What was read of the site, at one time (epoch ms)."""
+
+    places: Sequence[Place]
+    promise: Promise | None
+    usage: Usage
+    now: int
+
+    @property
+    def head(self) -> tuple[str, ...]:
+        """Who has the reservation, if anybody has."""
+        return (self.promise.task_id,) if self.promise else ()

@@ -17,17 +17,17 @@ REASONS = (
 
 @dataclass(frozen=True, slots=True)
 class LineSummary:
-    """How many wait for each of REASONS; seconds until the first and the last of the line probably start, if known."""
+    """How many wait for each of REASONS; seconds until the head and the last of the line probably start, if known."""
 
     reasons: Mapping[str, int]
     first_eta: float | None = None
     longest_eta: float | None = None
 
 
-def summary_of(front: Sequence[str], waiting: int, outlook: Outlook) -> LineSummary:
-    """`front`: which of the line's first FRONT jobs may start, in order; `waiting`: how many wait in all."""
+def summary_of(front: Sequence[str], waiting: int, outlook: Outlook, looked: int = FRONT) -> LineSummary:
+    """`front`: which of the line's first jobs may start, in order; `looked`: of how many; `waiting`: all that wait."""
     kinds = Counter(kind_of(task_id, outlook) for task_id in front)
-    kinds["unseen"] = unseen = max(0, waiting - FRONT)
+    kinds["unseen"] = unseen = max(0, waiting - looked)
     kinds["resting"] += max(0, waiting - unseen - len(front))
     reasons = {reason: kinds[reason] for reason in REASONS}
     etas = [outlook.eta_seconds(task_id, place) for place, task_id in enumerate(front, start=1)]
@@ -35,7 +35,8 @@ def summary_of(front: Sequence[str], waiting: int, outlook: Outlook) -> LineSumm
     last = outlook.eta_seconds("", waiting) if unseen else None
     unknown = unseen and last is None
     longest = None if unknown or not known else max([*known, *([last] if last is not None else [])])
-    return LineSummary(reasons, etas[0] if etas else None, longest)
+    head = outlook.promise.task_id if outlook.promise else front[0] if front else ""
+    return LineSummary(reasons, outlook.eta_seconds(head, 1), longest)
 
 
 def kind_of(task_id: str, outlook: Outlook) -> str:

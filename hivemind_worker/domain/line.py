@@ -66,6 +66,18 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
+class Front:
+    """The first jobs of the line, or, where owners take turns, of each owner's part of it; in the line's order."""
+
+    candidates: tuple[Candidate, ...] = ()
+    #: jobs that were looked at: these, and those among them that may not start yet
+    looked: int = 0
+    #: owners' turns: of whom more wait than were looked at, and how many owners were not looked at
+    longer: frozenset[str] = frozenset()
+    unseen_owners: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Promise:
     """The head of the line's reservation: it starts by `at` (epoch ms), on `node` unless it can elsewhere before."""
 

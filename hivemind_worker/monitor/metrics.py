@@ -116,7 +116,7 @@ class Metrics(Collector):
             jobs.add_metric([reason], count)
         eta = GaugeMetricFamily(
             "hivemind_waiting_eta_seconds",
-            "Until the first of the line, and whoever waits longest, probably starts. Absent: nobody can say.",
+            "Until the head of the line, and whoever waits longest, probably starts. Absent: nobody can say.",
             labels=["of"],
         )
         for of, seconds in (("head", line.first_eta), ("max", line.longest_eta)):

@@ -261,6 +261,15 @@ class JobStore(AttemptSteps):
                 pipe.zrank(self._keys.waiting_all, task_id)
             return {i: rank + 1 for i, rank in zip(ids, pipe.execute(), strict=True) if rank is not None}
 
+    def own_positions(self, jobs: Iterable[Job]) -> dict[str, int]:
+        """Places among what the job's owner has waiting, 1 is next; jobs that do not wait are left out."""
+        asked = list(jobs)
+        with named_faults():
+            pipe = self._redis.pipeline(transaction=False)
+            for job in asked:
+                pipe.zrank(self._keys.waiting_of(job.assignment.owner), job.task_id)
+            return {j.task_id: rank + 1 for j, rank in zip(asked, pipe.execute(), strict=True) if rank is not None}
+
     # --- from outside ---------------------------------------------------------------------------------
 
     def prioritize(self, task_id: str, priority: int) -> tuple[bool, State]:

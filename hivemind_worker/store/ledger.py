@@ -12,7 +12,7 @@ from uuid import uuid4
 import redis
 
 from hivemind_worker.domain.errors import NotFound
-from hivemind_worker.domain.line import Candidate, Claim, Promise, Window, predict, typical
+from hivemind_worker.domain.line import Candidate, Claim, Front, Promise, Window, predict, typical
 from hivemind_worker.domain.node import Gpu, Node, NodeCaps, NodeState, NodeUsage, Reservation
 from hivemind_worker.domain.resources import RESOURCES, Amount
 from hivemind_worker.domain.usage import Usage, read_usage, write_usage
@@ -252,27 +252,32 @@ class Ledger:
 
         `by_turns`: owners take turns, so what comes next is the front of each owner's part of the line.
         """
-        return self._window((WINDOW_LINES, WINDOW_JOBS, WINDOW_FRONT), free, also, by_turns)
+        line, (whole, *_) = self._look((WINDOW_LINES, WINDOW_JOBS, WINDOW_FRONT), free, also, by_turns)
+        return Window(line, bool(whole))
 
-    def front(self, most: int, *, by_turns: bool = False) -> Window:
-        """The first jobs of the whole line, or of each owner's part of it."""
-        return self._window((0, 0, most), {}, (), by_turns)
+    def front(self, most: int, *also: str, by_turns: bool = False) -> Front:
+        """The first jobs of the whole line, or about as many of all owners' parts of it; and `also`."""
+        line, (_, looked, longer, unseen) = self._look((0, 0, most), {}, also, by_turns)
+        return Front(line, int(looked), frozenset(map(text, longer)), int(unseen))
 
-    def _window(
+    def _look(
         self, most: tuple[int, int, int], free: Mapping[str, Amount], also: Sequence[str], by_turns: bool
-    ) -> Window:
+    ) -> tuple[tuple[Candidate, ...], tuple[Any, ...]]:
+        """Jobs that wait, in the line's order, and what else window.lua says."""
         keys = self._keys
         args: list[str | int] = [keys.job(""), keys.waiting(""), *most, int(by_turns), len(also), *also]
         for name, each in free.items():
             args += [name, each.millicores, each.memory, each.gpus, each.disk, each.pids, each.slots, each.spare]
-        whole, told, found = self._scripts.run("window", [keys.waiting_all, keys.shapes, keys.runs, keys.owners], args)
+        whole, told, found, *rest = self._scripts.run(
+            "window", [keys.waiting_all, keys.shapes, keys.runs, keys.owners], args
+        )
         among = [tuple(told[at : at + 3]) for at in range(0, len(told), 3)]
         made = (
             _candidate(*among[int(number)], task_id, owner, numbers)
             for task_id, owner, number, numbers in zip(*[iter(found)] * 4, strict=True)
         )
         line = sorted(filter(None, made), key=lambda candidate: (candidate.rank, candidate.task_id))
-        return Window(tuple(line), bool(whole))
+        return tuple(line), (whole, *rest)
 
     def living(self, node: str, workers: Iterable[str]) -> frozenset[str]:
         """Which of these workers hold a lease now."""

@@ -9,9 +9,12 @@
 -- RETURNS 1 when nothing that could start now is left out, else 0
 --         per line: itself, last runs of its kind and shape, last runs of its kind ('' where there is none)
 --         per job: id, owner, number of its line from 0, and in one string: rank, attempt, created, timeout, version
+--         of the front alone (no lines): how many jobs were looked at, those included that may not start yet
+--         owners of whom more wait than were looked at, and how many owners were not looked at
 local records, lines_at, most_lines, most_jobs, front, also = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]),
   tonumber(ARGV[5]), tonumber(ARGV[7])
 local found, told, whole, taken, nodes = {}, {}, true, {}, {}
+local looked, longer, unseen = 0, {}, 0
 for at = 8 + also, #ARGV, 8 do
   local free = { name = ARGV[at] }
   for i = 1, 7 do free[i] = tonumber(ARGV[at + i]) end
@@ -87,7 +90,9 @@ end
 
 local function add_first(waiting, most)
   if most < 1 then return end
-  for _, id in ipairs(redis.call('ZRANGE', waiting, 0, most - 1)) do add_alone(id) end
+  local ids = redis.call('ZRANGE', waiting, 0, most - 1)
+  for _, id in ipairs(ids) do add_alone(id) end
+  looked = looked + #ids
 end
 
 -- So many owners have their turn in one round; of more, some by lot. Two jobs each: who starts, and who is next.
@@ -95,7 +100,12 @@ local MOST_OWNERS = 64
 if ARGV[6] == '1' then
   local owners = redis.call('SRANDMEMBER', KEYS[4], MOST_OWNERS)
   local each = math.max(2, math.floor(front / math.max(1, #owners)))
-  for _, owner in ipairs(owners) do add_first(KEYS[1] .. '/' .. owner, each) end
+  for _, owner in ipairs(owners) do
+    local part = KEYS[1] .. '/' .. owner
+    add_first(part, each)
+    if most_lines == 0 and redis.call('ZCARD', part) > each then longer[#longer + 1] = owner end
+  end
+  unseen = redis.call('SCARD', KEYS[4]) - #owners
 else
   add_first(KEYS[1], front)
 end
@@ -130,5 +140,7 @@ for _, line in ipairs(lines) do
   local heads = redis.call('ZRANGE', lines_at .. line, 0, depth - 1, 'WITHSCORES')
   for i = 1, #heads, 2 do add(line, heads[i], heads[i + 1]) end
 end
+local before = #found
 for i = 8, 7 + also do add_alone(ARGV[i]) end
-return { whole and 1 or 0, told, found }
+looked = looked + (#found - before) / 4
+return { whole and 1 or 0, told, found, looked, longer, unseen }
