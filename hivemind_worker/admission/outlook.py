@@ -113,10 +113,12 @@ class Outlooks:
         free = free_by_node(site.places)
         window = self._ledger.window(free, *wanted, *site.head, by_turns=bool(rules.weights))
         found = outlook_of(window.candidates, site.places, site.now, rules, site.promise, owners, site.usage)
-        if rules.weights and front is not None:
-            head = found.promise.task_id if found.promise else ""
-            found = replace(found, standing=standing_of(front, site.places, site.now, rules, site.usage, head))
-        return replace(found, forecast=self._forecast_for(wanted, site, front, found.standing))
+        if not rules.weights or front is None:
+            return replace(found, forecast=self._forecast_for(wanted, site, front, None))
+        head = found.promise.task_id if found.promise else ""
+        standing = standing_of(front, site.places, site.now, rules, site.usage, head)
+        coming = self._forecast_for(wanted, site, front, standing)
+        return replace(found, forecast=coming, standing=standing.by_starts(coming.starts, head))
 
     def _forecast_for(
         self, wanted: Sequence[str], site: _Site, front: Front | None, standing: Standing | None

@@ -1,10 +1,11 @@
-"""Places in the line where owners take turns: by turns, not by arrival. Pure."""
+"""Places in the line where owners take turns: who starts next as turns come, not who came first. Pure."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 
 from hivemind_worker.admission.rules import Place, Rules
 from hivemind_worker.admission.shares import Turns
@@ -25,6 +26,14 @@ class Standing:
         """Roughly the place of the `own`-th of an owner's jobs, if turns go on as they do here. None: unknown."""
         has = self.owners.get(owner, 0)
         return own * len(self.places) // has if has else None
+
+    def by_starts(self, starts: Mapping[str, int], head: str = "") -> Standing:
+        """The same jobs in the order of their probable starts; the head is first, and who has no start known is last.
+
+        Turns are those of now: as jobs end, what owners hold changes, and with it whose turn is next.
+        """
+        order = sorted(self.places, key=lambda each: (each != head, starts.get(each, inf), self.places[each]))
+        return Standing({task_id: place for place, task_id in enumerate(order, start=1)}, self.owners)
 
 
 def standing_of(

@@ -49,6 +49,17 @@ def test_a_place_is_the_turn_and_the_later_place_the_later_start(stores: Stores,
     assert found["bob000"]["eta_seconds"] < found["bob001"]["eta_seconds"] < found["bob002"]["eta_seconds"]
 
 
+def test_what_an_owner_holds_now_puts_it_back_no_longer_than_that_runs(stores: Stores, site: Site) -> None:
+    site.end(stores.jobs.get("runs"))
+    site.start("held", owner="ann", deadline=stores.ledger.now_ms() + 60_000)
+    names = [*crowd(stores, "ann", 4), *crowd(stores, "bob", 4)]
+    found = shown(stores, *names)
+    order = sorted(names, key=lambda name: found[name]["position"])
+    assert [found[name]["position"] for name in order] == list(range(1, 9))
+    etas = [found[name]["eta_seconds"] for name in order]
+    assert etas == sorted(etas)
+
+
 def test_behind_the_front_no_place_is_made_up_and_the_eta_goes_on_as_the_owners_turns(
     stores: Stores, site: Site
 ) -> None:

@@ -53,3 +53,12 @@ def test_behind_the_places_an_owners_job_is_about_where_its_turns_go_on_to() -> 
 
 def test_where_no_node_is_open_there_are_places_all_the_same() -> None:
     assert standing_of(Front(tuple(jobs("ann", 2)), 2), [], 1000, RULES).places == {"ann1": 1, "ann2": 2}
+
+
+def test_who_starts_sooner_has_the_earlier_place_but_the_head_is_first() -> None:
+    found = standing([*jobs("ann", 2), *jobs("bob", 2, after=100)])
+    assert in_order(found) == ["bob1", "ann1", "bob2", "ann2"]
+    starts = {"ann2": 1, "bob1": 5, "ann1": 5}
+    assert in_order(found.by_starts(starts)) == ["ann2", "bob1", "ann1", "bob2"]
+    assert in_order(found.by_starts(starts, "bob2")) == ["bob2", "ann2", "bob1", "ann1"]
+    assert found.by_starts(starts).owners == found.owners
