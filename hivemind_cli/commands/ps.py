@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -85,13 +86,21 @@ def _end(task: dict[str, Any]) -> str:
     return task["cause"] or "-"
 
 
+def _turn(waiting: dict[str, Any]) -> Iterator[str]:
+    """Its place and its probable start, as far as they are known."""
+    if waiting["position"]:
+        yield f"No. {waiting['position']}"
+    if waiting["eta_seconds"] is not None:
+        yield f"in about {duration(waiting['eta_seconds'])}"
+
+
 def what(task: dict[str, Any]) -> str:
-    """What is wrong with its record, why it waits, or what it runs."""
+    """What is wrong with its record; where it stands in the line, when it starts and why it waits; or what it runs."""
     if not readable(task):
         return str(task["evidence"])
     waiting = task.get("waiting")
     if waiting and waiting.get("reason"):
-        return str(waiting["reason"])
+        return ": ".join(filter(None, (", ".join(_turn(waiting)), str(waiting["reason"]))))
     image = task["image"].rpartition("/")[2]  # the registry is the same for most, and long; `show` has it all
     words = [image, *task["command"]]
     return " ".join(words) if task["command"] or not task.get("bundle_sha256") else f"{image} (bundle)"

@@ -59,6 +59,16 @@ def test_jobs_come_change_and_end_before_the_readers_eyes(page: Page, site: Site
     assert {url for url in page.requests if not url.startswith(page.origin)} == set()
 
 
+@pytest.mark.parametrize("path", ["/dashboard", "/tasks"])
+def test_a_waiting_job_says_its_place_and_when_it_probably_starts(page: Page, site: Site, path: str) -> None:
+    now = site.stores.ledger.now_ms()
+    site.start("runs", requests=request(cpu=4.0), deadline=now + 110_000)
+    site.submit("next", requests=request(cpu=2.0))
+    page.goto(f"{page.origin}{path}")
+    page.wait(f"/No. 1 · in about 1 m( [0-9]+ s)? · needs 2 cores more/.test({row('next')}.innerText)")
+    assert page.complaints == []
+
+
 def test_what_jobs_are_called_and_print_is_text_never_markup(page: Page, site: Site) -> None:
     job = site.start("t1", owner=EVIL, command=("sh", "-c", EVIL))
     site.write("t1", EVIL.encode(), b"\n\x1b[31mred\x1b[0m <script>window.pwned=1</script>\n")
@@ -167,9 +177,11 @@ def test_a_page_fits_a_phone_and_names_all_its_controls(page: Page, site: Site, 
 
 
 def test_a_german_reader_reads_german(settings: Settings, site: Site, tmp_path: Path) -> None:
+    site.start("runs", requests=request(cpu=4.0), deadline=site.stores.ledger.now_ms() + 110_000)
     site.submit()
     with serving(settings, site.stores) as client, chromium(tmp_path / "de", language="de-DE,de") as page:
         page.goto(str(client.base_url.join("/dashboard")))
         page.wait(f"{row('t1')}.innerText.includes('wartet')")
+        page.wait(f"{row('t1')}.innerText.includes('Nr. 1 · in etwa 1 m')")
         assert page.evaluate("document.documentElement.lang") == "de"
         assert "Stoppen" in page.text()

@@ -2,7 +2,7 @@
 
 import { post, taskPath } from "/static/api.js";
 import { confirmed, failed, find, make, toast, write } from "/static/dom.js";
-import { bytes, cores, duration, since, t } from "/static/words.js";
+import { bytes, cores, duration, number, since, t } from "/static/words.js";
 
 const ENDED = new Set(["completed", "failed", "stopped"]);
 export const hasEnded = (job) => ENDED.has(job.state);
@@ -29,8 +29,10 @@ export function badge(job) {
 function detail(job, here) {
   const { started, finished } = job.times;
   if (job.state === "waiting") {
-    const { position = null, reason = "" } = job.waiting ?? {};
-    return [position === null ? null : t("waiting.position", { position }), reason].filter(Boolean).join(" · ");
+    const { position = null, eta_seconds: eta = null, reason = "" } = job.waiting ?? {};
+    const place = position === null ? null : t("waiting.position", { position: number(position) });
+    const start = eta === null ? null : t("waiting.in", { time: duration(eta) });
+    return [place, start, reason].filter(Boolean).join(" · ");
   }
   const parts = [];
   if (!hasEnded(job)) {
@@ -65,7 +67,8 @@ const GROUP = (job) => (hasEnded(job) ? 2 : job.state === "waiting" ? 1 : 0);
 export function byInterest(a, b) {
   const groups = GROUP(a) - GROUP(b);
   if (groups !== 0) return groups;
-  if (GROUP(a) === 1) return (a.waiting?.position ?? Infinity) - (b.waiting?.position ?? Infinity);
+  // Infinity less itself is no number: of those without a place, who came first goes first.
+  if (GROUP(a) === 1) return (a.waiting?.position ?? Infinity) - (b.waiting?.position ?? Infinity) || -byAge(a, b);
   const key = (job) => (hasEnded(job) ? job.times.finished : job.times.created) ?? "";
   return key(b).localeCompare(key(a)) || b.task_id.localeCompare(a.task_id);
 }
