@@ -7,8 +7,9 @@ The first of the line, the head, has a reservation: the earliest time at which t
 enough for it. That promise stands until it starts. A later job starts now only if the promise holds all the same, by
 declared ends: a wrong prediction costs efficiency, never the promise. As jobs mostly end before their limits, the head
 could often start before it was promised to; that slack goes to two kinds of jobs that repay it:
-short ones, as predicted from earlier runs, because they wait longest for their size; and jobs as large as a node while
-the node is empty, because emptying it again for each of them is what costs utilisation most.
+short ones, as predicted from earlier runs, because they wait longest for their size, where the head is known to be long
+itself; and jobs as large as a node while the node is empty, because emptying it again for each of them is what costs
+utilisation most.
 All others fill what is free beside the head, in the line's order. See docs/admission.md.
 """
 
@@ -193,7 +194,12 @@ class _Planning:
         return covered
 
     def _short(self, fitting: Iterable[Candidate], head: Candidate) -> list[Candidate]:
-        """The short ones of at least the head's priority: the highest first, and of one the shortest."""
+        """The short ones of at least the head's priority: the highest first, and of one the shortest.
+
+        None where the head is not known to be long: its wait would cost more than theirs.
+        """
+        if head.known <= self._rules.giving:
+            return []
         short, level = self._rules.short, head.created - head.rank
         chosen = [
             each

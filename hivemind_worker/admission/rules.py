@@ -21,6 +21,8 @@ class Rules:
 
     #: a job predicted to run no longer is started before longer ones, seconds
     short: float = 120.0
+    #: they use the slack of a head that is known to run longer than this alone, seconds
+    giving: float = 360.0
     #: a job that takes at least this part of a node is started when the node is empty anyway, before its turn
     wide: float = 0.9
     #: such a job must have waited at least this part of the head's time

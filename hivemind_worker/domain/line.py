@@ -52,6 +52,12 @@ class Candidate:
         return predicted if predicted is not None and 0 <= predicted < declared else declared
 
     @property
+    def known(self) -> float:
+        """Seconds that earlier runs of its kind say it may well run; 0 where there were none."""
+        told = max(self.predicted or 0.0, self.typical or 0.0)
+        return min(told, self.timeout_seconds) if told > 0 else 0.0
+
+    @property
     def likely(self) -> float:
         """Seconds it will run by a guess that errs to both sides: what an ETA counts with."""
         return self.expected if self.typical is None else min(self.typical, self.timeout_seconds)

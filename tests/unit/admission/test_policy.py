@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
+
+import pytest
 
 from hivemind_worker.admission.policy import plan
 from hivemind_worker.admission.rules import Place, Plan, Rules
@@ -71,13 +74,29 @@ def test_a_later_job_starts_beside_the_reservation_or_ends_before_it_or_not_at_a
 def test_a_reservation_once_given_stands_though_the_head_could_start_before() -> None:
     promise = Promise("large", "n1", 100_000)
     place = Place(node(), {})
-    large = candidate("large", cpu=4.0, timeout=HOUR)
+    large = candidate("large", cpu=4.0, timeout=HOUR, predicted=HOUR)
     short = candidate("short", cpu=1.0, timeout=100, predicted=10.0)
     made = planned([large, short], place, promise=promise)
     assert [(claim.task_id, claim.why) for claim in made.claims] == [("short", "short")]
     assert made.promise == promise
     late = candidate("late", cpu=1.0, timeout=101, predicted=10.0)
     assert [claim.task_id for claim in planned([large, late], place, promise=promise).claims] == ["large"]
+
+
+@pytest.mark.parametrize(
+    "head", [{"timeout": HOUR}, {"timeout": HOUR, "predicted": 360.0}, {"timeout": 360, "predicted": HOUR}]
+)
+def test_a_head_that_is_not_known_to_be_long_keeps_its_slack(head: dict[str, float]) -> None:
+    waiting = [candidate("head", cpu=4.0, **head), candidate("short", cpu=1.0, timeout=100, predicted=10.0)]
+    made = planned(waiting, Place(node(), {}), promise=Promise("head", "n1", 1_000_000))
+    assert [claim.task_id for claim in made.claims] == ["head"]
+
+
+def test_where_runs_tell_little_the_longer_guess_says_whether_a_head_is_long() -> None:
+    head = replace(candidate("head", cpu=4.0, timeout=HOUR, predicted=10.0), typical=1000.0)
+    short = candidate("short", cpu=1.0, timeout=100, predicted=5.0)
+    made = planned([head, short], Place(node(), {}), promise=Promise("head", "n1", 1_000_000))
+    assert [claim.task_id for claim in made.claims] == ["short"]
 
 
 def test_the_slack_of_a_reservation_is_not_for_jobs_that_are_neither_short_nor_wide() -> None:
@@ -106,7 +125,7 @@ def test_who_has_the_reservation_keeps_it_when_somebody_more_urgent_comes() -> N
 
 def test_a_short_job_of_lower_priority_goes_before_no_head_of_a_higher() -> None:
     promise = Promise("head", "n1", 1_000_000)
-    waiting = [candidate("head", rank=-5000.0, cpu=4.0), candidate("short", cpu=1.0, predicted=1.0)]
+    waiting = [candidate("head", rank=-5000.0, cpu=4.0, predicted=600.0), candidate("short", cpu=1.0, predicted=1.0)]
     assert [claim.task_id for claim in planned(waiting, Place(node(), {}), promise=promise).claims] == ["head"]
 
 
@@ -288,7 +307,7 @@ def test_who_fills_beside_the_head_goes_by_priority_and_in_one_by_arrival_howeve
         created = now - minutes_ago * minute
         return candidate(task_id, rank=created - priority * 10 * minute, created=created, **given)
 
-    head = came("head", 5, 9, cpu=4.0)
+    head = came("head", 5, 9, cpu=4.0, predicted=600.0)
     urgent, bulk = came("urgent", 3, 9, timeout=300.0), came("bulk", 1, 0, timeout=3900.0)
     aged = came("aged", 95, 0, timeout=4000.0)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import classic
+from bench import classic, tiny
 from bench.admission import TRACES, compare, main
 from bench.replay import simulate
 from bench.swf import TraceJob, at_load, read
@@ -68,6 +68,17 @@ def test_where_a_trace_does_not_say_whose_jobs_are_the_aims_hold_too(
     assert ours.mean_bounded_slowdown <= slowdown * easy.mean_bounded_slowdown
     assert ours.max_wait <= 1.25 * easy.max_wait
     assert ours.utilisation >= easy.utilisation - points / 100
+
+
+@pytest.mark.parametrize(("load", "seed"), [(0.5, 1), (0.6, 1), (0.6, 2)])
+def test_tiny_jobs_do_not_hold_up_tiny_ones_as_wide_as_the_machine(load: float, seed: int) -> None:
+    """Every short job used the slack of a head no longer than itself, and the machine drained for each head anew."""
+    jobs = at_load(tiny.workload(seed, jobs=1500), 16, load)
+    ours, easy = simulate(jobs, 16, eta=False), classic.simulate(jobs, 16, backfill=True, eta=False)
+    assert ours.broken_reservations == 0
+    assert ours.mean_bounded_slowdown <= 1.1 * easy.mean_bounded_slowdown
+    assert ours.max_wait <= 1.5 * easy.max_wait
+    assert ours.utilisation >= easy.utilisation - 0.005
 
 
 def _unnamed(parts: list[str]) -> list[str]:
