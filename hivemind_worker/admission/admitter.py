@@ -54,6 +54,11 @@ class Admitter:
         """Some node has changed: look again."""
         self._nodes = ()
 
+    def look(self) -> None:
+        """Know the nodes anew, before anybody asks for `cores`."""
+        self.forget_nodes()
+        self._known_nodes()
+
     def make_up_accounts(self) -> None:
         """At every beat, where owners have weights: note what each has held since the accounts were made up last."""
         if not self._rules.weights:

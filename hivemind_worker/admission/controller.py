@@ -127,7 +127,7 @@ class Controller:
         self._ledger.announce(measured, worker=self._worker, lease_seconds=self._lease)
         if self._partition is not None:
             self._partition.heard(at)
-        self._admitter.forget_nodes()
+        self._admitter.look()  # before attempts are taken up: their containers' caps go by it
         self._admitter.make_up_accounts()
         self._pass_on_stops(self._running.ids())
         self._healer.heal()

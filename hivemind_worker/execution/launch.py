@@ -17,7 +17,9 @@ from hivemind_worker.execution.handle import Handle
 from hivemind_worker.execution.images import ensure_image
 from hivemind_worker.execution.patience import Backoff, check
 from hivemind_worker.execution.prepared import Prepared
+from hivemind_worker.execution.restarts import served_since
 from hivemind_worker.execution.sandbox import OWNER_LABELS, Identity
+from hivemind_worker.execution.since import Moment
 from hivemind_worker.execution.verdict import cannot_start
 from hivemind_worker.execution.wire import EngineRefused, EngineStream
 from hivemind_worker.killpoints import reach
@@ -64,11 +66,15 @@ class ForeignContainer(JobRefused):
 
 @dataclass(frozen=True, slots=True)
 class Launched:
-    """A started container. Fresh: its output is attached. Else `found` says how it stood when it was found."""
+    """A started container. Fresh: its output is attached. Else `found` says how it stood when it was found.
+
+    `attached_to`: when the engine was started that gives the output; None where that cannot be known.
+    """
 
     container: str
     output: EngineStream | None
     found: Found | None
+    attached_to: Moment | None = None
 
 
 def launch(
@@ -150,6 +156,8 @@ def _try(
     reach("container-created", prepared.job.task_id)
     output = engine.attach(prepared.container)
     try:
+        # At once: where init listens for the engine, its number is asked for, and may be the next one's any moment.
+        attached_to = served_since(output)
         confirm()
         prepared.workspace.note_start()
         engine.start(prepared.container)
@@ -164,7 +172,7 @@ def _try(
         output.close()
         raise
     reach("container-started", prepared.job.task_id)
-    return Launched(prepared.container, output, None)
+    return Launched(prepared.container, output, None, attached_to)
 
 
 def _create(engine: Engine, settings: Settings, prepared: Prepared, handle: Handle) -> Found | None:

@@ -209,7 +209,7 @@ class Runner:
                 watch = Watch(
                     self._engine, launched.container, handle,
                     pump=pump, meter=meter, disk=disk, gpus=gpus, limits=limits, output=launched.output,
-                    note=prepared.workspace.note_end,
+                    attached_to=launched.attached_to, note=prepared.workspace.note_end,
                 )  # fmt: skip
                 left = watch.run()
                 seen = Watched(prepared, launched, left, pump, meter, disk, gpus.evidence, started)

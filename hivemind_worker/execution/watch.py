@@ -17,7 +17,8 @@ from hivemind_worker.execution.gpus import GpuWatch
 from hivemind_worker.execution.handle import Detached, Handle
 from hivemind_worker.execution.logs import Pump
 from hivemind_worker.execution.patience import Backoff, patiently
-from hivemind_worker.execution.restarts import same_engine, served_since
+from hivemind_worker.execution.restarts import ended_before, same_engine
+from hivemind_worker.execution.since import Moment
 from hivemind_worker.execution.usage import Meter
 from hivemind_worker.execution.verdict import Reason
 from hivemind_worker.execution.wire import EngineRefused, EngineStream
@@ -78,8 +79,10 @@ class Watch:
         limits: Limits,
         output: EngineStream | None,
         note: Callable[[str], None],
+        attached_to: Moment | None = None,
     ) -> None:
-        """`note` is told the reason before we end the container, and '' when that came too late."""
+        """`note` is told the reason before we end the container, and '' when that came too late. `attached_to`: when
+        the engine was started that gives the output."""
         self._engine = engine
         self._container = container
         self._handle = handle
@@ -90,7 +93,7 @@ class Watch:
         self._limits = limits
         self._output = output
         self._live = output is not None
-        self._attached_to = served_since(output) if output is not None else None
+        self._attached_to = attached_to
         self._output_ended = NEVER
         self._wait: EngineStream | None = None
         self._said = b""
@@ -264,12 +267,22 @@ class Watch:
         complete = self._live and self._output is None and not self._outage
         if self._live and self._output is not None:
             complete = self._drain(self._output)
-        if not complete or self._left_by_its_engine():
-            patiently(self._handle, self._replay, started=True)
-            if self._pump.beginning_gone and not self._mute:
+        if complete and not self._left_by_its_engine():
+            return
+        patiently(self._handle, self._replay, started=True)
+        if self._mute:
+            return
+        if self._pump.beginning_gone:
+            if not complete or patiently(self._handle, self._ran_on, started=True):
                 self._replay_all()
-            elif self._pump.behind and not self._mute:
-                self._pump.note_end_gone()
+        elif self._pump.behind and not complete:
+            self._pump.note_end_gone()
+
+    def _ran_on(self) -> bool:
+        """Whether it ended under an engine that came after the one it was attached to: the copy has more than was
+        read, though its beginning is gone."""
+        found = self._engine.inspect(self._container)
+        return found is not None and not ended_before(found, self._engine.started_at())
 
     def _left_by_its_engine(self) -> bool:
         """Whether the output that was attached ended with the engine that it came from: a body that was frozen, or

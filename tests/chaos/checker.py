@@ -19,8 +19,8 @@ SLACK = 0.05
 #: minutes of a campaign in which every kill point must have had its turn
 ALL_POINTS_IN = 10
 #: lines of a stream that an engine may have read and not written when it ended: of a program that pauses after each,
-#: and of one that does not, for which they fill its pipe
-IN_FLIGHT, IN_FLIGHT_LOUD = 8, 8192
+#: and of one that does not, for which they fill its pipe (64 KiB of `o 1 12345`)
+IN_FLIGHT, IN_FLIGHT_LOUD = 8, 6_600
 #: which state may follow which
 FOLLOWS: dict[str, tuple[str, ...]] = {
     "": ("waiting",),
@@ -277,14 +277,14 @@ def _log(story: Story) -> Iterator[str]:
         items = [item for item in entry["items"] if not _pardoned(item, bool(entry.get("truncated")))]
         for words in (*entry.get("wrong", ()), *logs.complaints(items, only, in_flight)):
             yield f"{source}: {words}"
-        passed_on = logs.is_passed_on(items)
+        passed_on = logs.passed_on(items)
         if passed_on and not in_flight:
             yield f"{source}: it says that another engine followed while it ran, and none did"
         printed = max((end["lines"] for end in story.ends(accepted)), default=0)
         reached = logs.reach(items, accepted)
         streams = {"o": "stdout"} if story.order.get("what") == "loud" else {"o": "stdout", "e": "stderr"}
         for stream, name in streams.items():
-            complete = reached[stream] + (in_flight if passed_on else 0) >= printed
+            complete = reached[stream] + (in_flight if accepted in passed_on else 0) >= printed
             if not complete and not logs.has_gap(items) and not entry.get("truncated"):
                 yield (
                     f"{source}: {name} of attempt {accepted} ends with line {reached[stream]}, the job printed "

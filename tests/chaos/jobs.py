@@ -85,7 +85,7 @@ def draw(rng: random.Random, number: int, prefix: str) -> Order:
     pause = rng.choice((0.05, 0.1, 0.2)) if kind != "long" else rng.choice((0.1, 0.25))
     lines = max(1, int(seconds / pause))
     if kind == "loud":
-        lines, pause = rng.randrange(500, 3000), 0.0
+        lines, pause = rng.randrange(9_000, 16_000), 0.0  # more than a pipe holds
     elif kind == "stubborn":
         lines, pause = rng.randrange(100, 300), 0.05
     code = rng.randrange(1, 100) if kind == "failing" else 0

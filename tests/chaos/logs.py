@@ -67,23 +67,25 @@ def complaints(items: Iterable[list[Any]], attempt: int | None = None, in_flight
     items, found = list(items), list[str]()
     reached: dict[tuple[str, int], int] = {}
     marked: set[str] = set()
-    passed_on = max((at for at, item in enumerate(items) if item[0] == "gap" and PASSED_ON in item[1]), default=-1)
-    left = dict.fromkeys(("o", "e", "junk", "torn"), in_flight)
+    word_of = passed_on(items)
+    left: dict[tuple[str, int], int] = {}
+    scraps = 2 * min(in_flight, len(word_of))  # a cut leaves two halves of lines
     for at, item in enumerate(items):
         if item[0] == "gap":
             marked = marked if PASSED_ON in item[1] else {"o", "e"}
             continue
         if item[0] in ("junk", "torn"):
-            left[item[0]] -= 1
-            if not marked and not (at < passed_on and left[item[0]] >= 0):
+            scraps -= 1
+            if not marked and not (at < max(word_of.values(), default=-1) and scraps >= 0):
                 found.append(f"a line that the job did not write: {item[1]!r}")
             continue
         stream, of, first, last = item
         if attempt is not None and of != attempt:
             found.append(f"a line of attempt {of} in the log of attempt {attempt}")
         wanted = reached.get((stream, of), 0) + 1
-        if first > wanted and at < passed_on and first - wanted <= left[stream]:
-            left[stream] -= first - wanted
+        forgiven = left.get((stream, of), in_flight)
+        if first > wanted and at < word_of.get(of, -1) and first - wanted <= forgiven:
+            left[stream, of] = forgiven - (first - wanted)
         elif first > wanted and stream not in marked:
             found.append(f"{_name(stream)} of attempt {of}: lines {wanted} to {first - 1} are missing, and no mark")
         if first < wanted:
@@ -107,9 +109,16 @@ def has_gap(items: Iterable[list[Any]]) -> bool:
     return any(item[0] == "gap" and PASSED_ON not in item[1] for item in items)
 
 
-def is_passed_on(items: Iterable[list[Any]]) -> bool:
-    """Whether it is said that the engine was followed by another."""
-    return any(item[0] == "gap" and PASSED_ON in item[1] for item in items)
+def passed_on(items: Iterable[list[Any]]) -> dict[int, int]:
+    """Of which attempts it is said that their engine was followed by another, and at which item: it stands behind
+    their lines. An attempt without any is 0."""
+    found, attempt = dict[int, int](), 0
+    for at, item in enumerate(items):
+        if item[0] in ("o", "e"):
+            attempt = item[1]
+        elif item[0] == "gap" and PASSED_ON in item[1]:
+            found[attempt] = at
+    return found
 
 
 def _name(stream: str) -> str:

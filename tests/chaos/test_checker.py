@@ -246,12 +246,17 @@ def test_a_few_lines_that_an_engine_took_along_are_forgiven_where_its_end_is_mar
     assert logs.complaints([["e", 1, 1, 96], ["e", 1, 106, 338], word], 1, in_flight=8) != [], "too many"
     assert logs.complaints([word, ["e", 1, 1, 96], ["e", 1, 98, 338]], 1, in_flight=8) != [], "the mark was before"
     assert logs.complaints([word, ["e", 2, 5, 96]], in_flight=8) != [], "it is not of this attempt"
+    other = [["o", 1, 1, 10], ["o", 1, 19, 30], ["o", 2, 1, 30], word]
+    assert logs.complaints(other, in_flight=8) != [], "it is of the next attempt"
+    assert logs.complaints([["junk", "x"]] * 3 + [["o", 1, 1, 9], word], 1, in_flight=8) != [], "too much rubbish"
 
 
-def test_more_than_a_few_lines_are_not_forgiven_to_an_engine_that_ended() -> None:
+@pytest.mark.parametrize(("what", "printed"), [("quick", 30), ("loud", 9_000)])
+def test_more_than_was_on_its_way_is_not_forgiven_to_an_engine_that_ended(what: str, printed: int) -> None:
     word = ["gap", f"[hivemind] the container {logs.PASSED_ON}: …"]
     ended: Entry = {"t": 2.0, "kind": "kill", "process": "engine", "pid": 1}
-    many = [e if e["kind"] != "witness" or e["what"] != "end" else e | {"lines": 30} for e in sound()]
+    many = [e if e["kind"] != "witness" or e["what"] != "end" else e | {"lines": printed} for e in sound()]
+    many = [e if e["kind"] != "submit" else e | {"what": what} for e in many]
     short = [e if e["kind"] != "log" else e | {"items": [*e["items"], word]} for e in many]
     assert rules([*short, ended]) == {"log"}
 

@@ -17,6 +17,7 @@ from hivemind_worker.bootstrap import Stores
 from hivemind_worker.domain.job import Job, State
 from hivemind_worker.domain.outcome import CAUSES, Cause
 from hivemind_worker.execution import engine as engine_module
+from hivemind_worker.execution import restarts, watch
 from hivemind_worker.execution.handle import Detached, Handle
 from hivemind_worker.execution.runner import Ended
 from hivemind_worker.settings import Settings
@@ -91,10 +92,18 @@ def test_an_engine_that_keeps_its_containers_may_come_and_go(kit: Kit, live_rest
     assert_whole(kit, job, b"followed by another while this ran")
 
 
+@pytest.mark.parametrize("init_listens", [False, True])
 def test_what_a_job_wrote_under_another_engine_while_its_worker_looked_away_is_read(
-    kit: Kit, live_restore: OwnEngine
+    kit: Kit, live_restore: OwnEngine, init_listens: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The end that the first engine's death gave to the output is not taken for the job's, which succeeds later."""
+    """The end that the first engine's death gave to the output is not taken for the job's, which succeeds later.
+
+    Where init listens for the engine (`-H fd://`), the peer of every connection is init.
+    """
+    if init_listens:
+        monkeypatch.setattr("hivemind_worker.execution.wire.peer_of", lambda _: 1)
+        monkeypatch.setattr(restarts, "peer_of", lambda _: 1)
+        monkeypatch.setattr(restarts, "PIDFILES", (live_restore.folder / "pid",))
     job, handle = kit.job("sh", "-c", COUNT.replace("exit 7", "exit 0"), image=BUSYBOX), Handle()
     prepared = kit.prepare(job, handle)
     work, printed = prepared.workspace.work, prepared.workspace.work / "printed"
@@ -120,6 +129,27 @@ def test_what_a_job_wrote_under_another_engine_while_its_worker_looked_away_is_r
     assert int(kit.live(job).split()[-1]) > 50
     assert_whole(kit, job, b"followed by another while this ran")
     assert b"followed by another while this ran" in prepared.workspace.log.read_bytes()
+
+
+def test_a_log_that_was_read_to_its_end_is_whole_whatever_becomes_of_engine_and_container_then(
+    kit: Kit, live_restore: OwnEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, handle = kit.job("sh", "-c", "echo one; sleep 1; echo two", image=BUSYBOX), Handle()
+    prepared = kit.prepare(job, handle)
+
+    def strike(point: str, _task_id: str) -> None:
+        if point == "exit-seen":
+            live_restore.kill()
+            live_restore.up()
+            assert prepared.container is not None
+            kit.engine.remove(prepared.container)
+
+    monkeypatch.setattr(watch, "reach", strike)
+    ended = kit.runner.run(prepared, handle, lambda: None)
+    handle.close()
+    assert (ended.cause, ended.log.bytes, ended.log.truncated) == (Cause.OK, 8, False)
+    assert kit.live(job) == b"one\ntwo\n"
+    assert b"is missing" not in prepared.workspace.log.read_bytes()
 
 
 @pytest.mark.parametrize("how", ["down", "kill"])
