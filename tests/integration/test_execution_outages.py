@@ -11,7 +11,6 @@ import pytest
 
 from hivemind_worker.domain.errors import EngineUnavailable
 from hivemind_worker.domain.outcome import Cause
-from hivemind_worker.execution.found import Found
 from hivemind_worker.execution.handle import Detached, Handle, StoppedEarly
 from hivemind_worker.execution.wire import EngineStream
 from hivemind_worker.store.logs import Stream
@@ -85,16 +84,16 @@ def test_an_engine_that_shuts_down_and_takes_the_container_along_is_not_the_jobs
     shaky: Kit, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = shaky.job(*python(GATED))
-    handle, asked, inspect = Handle(), threading.Event(), shaky.engine.inspect
+    handle, asked, logs = Handle(), threading.Event(), shaky.engine.logs
 
-    def inspect_and_tell(container: str) -> Found | None:
+    def ask_and_tell(container: str, *, follow: bool) -> EngineStream:
         try:
-            return inspect(container)
+            return logs(container, follow=follow)
         except EngineUnavailable:
             asked.set()
             raise
 
-    monkeypatch.setattr(shaky.engine, "inspect", inspect_and_tell)
+    monkeypatch.setattr(shaky.engine, "logs", ask_and_tell)
     body = shaky.start(job, handle)
     until(lambda: shaky.live(job) == b"before\n", "the program is up, and no signal is lost on its init")
     proxy.refuse()
