@@ -290,6 +290,7 @@ class Watch:
         try:
             return not same_engine(self._attached_to, self._engine.started_at())
         except EngineUnavailable:
+            self._outage = True  # away right at the end: it may have taken the container along
             return True
 
     def _replay(self) -> None:
