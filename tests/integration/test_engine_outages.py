@@ -86,8 +86,8 @@ def test_an_engine_that_keeps_its_containers_may_come_and_go(kit: Kit, live_rest
         getattr(live_restore, how)()
         before = kit.live(job).splitlines()
         live_restore.up()
-        # Longer than the engine may lose output of what it has just taken over.
-        until(lambda: len(kit.live(job).splitlines()) > len(before) + 60, "it goes on")
+        # Longer than it takes to come up, and may lose output of what it has just taken over.
+        until(lambda: len(kit.live(job).splitlines()) > len(before) + 110, "it goes on")
     assert (ends[0].cause, ends[0].exit_code) == (Cause.EXIT, 7)
     assert_whole(kit, job, b"followed by another while this ran")
 
