@@ -67,7 +67,8 @@ def conclude(engine: Engine, settings: Settings, seen: Watched, handle: Handle) 
     unread = left.unread or ended_unread(found, engine_started)
     # An engine that is stopped in order asks programs to end, and they may do so with any code.
     asked = bool(left.code) and ended_before(found, engine_started)
-    engine_ended_it = asked and not patiently(handle, engine.keeps_containers, started=True)
+    # The one that started it may have had another setting than the one that answers now.
+    engine_ended_it = asked and (launched.kept is False or not patiently(handle, engine.keeps_containers, started=True))
     passed_on = outlived(found, engine_started, prepared.workspace.start)
     info = seen.pump.finish(settings.log_tail_bytes, unread=unread, passed_on=passed_on)
     wall = wall_seconds(found, left.at - seen.started)

@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode
 
 from hivemind_worker.domain.errors import EngineUnavailable
 from hivemind_worker.execution.found import Found, ImageInfo, parse_found, parse_image, parse_listed
-from hivemind_worker.execution.restarts import engine_started_at
+from hivemind_worker.execution.restarts import engine_started_at, same_engine
 from hivemind_worker.execution.since import Moment
 from hivemind_worker.execution.survivors import end_survivors
 from hivemind_worker.execution.wire import Address, EngineRefused, EngineStream, call, open_stream
@@ -42,6 +42,8 @@ class Engine:
         self._version = ""
         self._images: dict[str, tuple[float, ImageInfo]] = {}
         self._healthy = (float("-inf"), False)
+        #: of the engine that was started then, whether it keeps containers
+        self._keeps: tuple[Moment, bool] | None = None
 
     # --- is it there -----------------------------------------------------------------------------------
 
@@ -69,6 +71,18 @@ class Engine:
     def keeps_containers(self) -> bool:
         """Whether its containers outlive it (live-restore); else it ends them when it is stopped in order."""
         return bool(self._call("GET", "/info").get("LiveRestoreEnabled"))
+
+    def kept_by(self, started: Moment | None) -> bool | None:
+        """`keeps_containers` of the engine that was started then and answers now, asked once of each; None: unknown."""
+        if started is None:
+            return None
+        known = self._keeps
+        if known is None or not same_engine(known[0], started):
+            try:
+                known = self._keeps = (started, self.keeps_containers())
+            except EngineRefused:
+                return None
+        return known[1]
 
     # --- images ----------------------------------------------------------------------------------------
 

@@ -68,13 +68,15 @@ class ForeignContainer(JobRefused):
 class Launched:
     """A started container. Fresh: its output is attached. Else `found` says how it stood when it was found.
 
-    `attached_to`: when the engine was started that gives the output; None where that cannot be known.
+    `attached_to`: when the engine was started that gives the output; `kept`: whether that one lets its containers run
+    on when it is stopped. None where it cannot be known.
     """
 
     container: str
     output: EngineStream | None
     found: Found | None
     attached_to: Moment | None = None
+    kept: bool | None = None
 
 
 def launch(
@@ -158,6 +160,7 @@ def _try(
     try:
         # At once: where init listens for the engine, its number is asked for, and may be the next one's any moment.
         attached_to = served_since(output)
+        kept = engine.kept_by(attached_to)
         confirm()
         prepared.workspace.note_start()
         engine.start(prepared.container)
@@ -172,7 +175,7 @@ def _try(
         output.close()
         raise
     reach("container-started", prepared.job.task_id)
-    return Launched(prepared.container, output, None, attached_to)
+    return Launched(prepared.container, output, None, attached_to, kept)
 
 
 def _create(engine: Engine, settings: Settings, prepared: Prepared, handle: Handle) -> Found | None:

@@ -193,16 +193,21 @@ def test_a_worker_that_comes_back_while_the_engine_is_away_waits_for_its_word(
     assert (ended.cause, ended.exit_code) == (Cause.EXIT, 7)
 
 
+@pytest.mark.parametrize("next_one_keeps", [False, True])
 def test_a_program_that_ends_with_a_code_of_its_own_because_its_engine_is_stopped_is_not_blamed(
-    kit: Kit, own: OwnEngine
+    kit: Kit, own: OwnEngine, next_one_keeps: bool
 ) -> None:
     job, handle = kit.job("sh", "-c", f"trap 'exit 2' TERM; {COUNT}", image=BUSYBOX), Handle()
     body = kit.start(job, handle)
     until(lambda: len(kit.live(job).splitlines()) > 5, "some output")
     own.down()
+    own.live_restore = next_one_keeps
     own.up()
     ended = body.result()
     handle.close()
+    own.down()
+    own.live_restore = False
+    own.up()
     assert (ended.cause, ended.exit_code) == (Cause.ENGINE, 2)
     assert "stopped or away" in ended.evidence
 
