@@ -58,8 +58,7 @@ def lendable_devices(request: Request, node: Node) -> int:
 
     Cordoned ones count, and what an operator caps while it runs does not: both pass.
     """
-    cap = (node.lends or node.allocatable).gpus
-    return min(cap, sum(1 for gpu in node.gpus if not gpu.trouble and gpu.lendable >= request.gpu_memory))
+    return min(node.ever.gpus, sum(1 for gpu in node.gpus if not gpu.trouble and gpu.lendable >= request.gpu_memory))
 
 
 def _no_devices(request: Request, nodes: Sequence[Node]) -> str:
