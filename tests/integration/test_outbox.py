@@ -161,6 +161,22 @@ def test_events_trimmed_after_they_were_taken_are_noticed(stores: Stores, client
     assert after.take(10, after="0").gone == ()
 
 
+def test_a_gap_begins_with_the_oldest_event_that_was_taken_and_is_gone(stores: Stores, client: redis.Redis) -> None:
+    """The place that was read last is gone as well, and is noticed first: it is far younger."""
+    term = led(stores)
+    old = f"{stores.ledger.now_ms() - 3_600_000}-0"
+    client.xadd(stores.keys.events, {"id": "old", "state": "completed", "attempt": "1"}, id=old)
+    submit(stores, "a")
+    assert len(term.take(10).events) == 2
+    submit(stores, "b", "c")
+    client.xtrim(stores.keys.events, maxlen=1, approximate=False)
+    after = led(stores, "p2")
+    taken = after.take(10, after="0")
+    assert len(taken.gone) == 2
+    assert taken.resync is not None
+    assert taken.resync.since == old
+
+
 def test_a_stream_trimmed_behind_the_reader_is_no_gap(stores: Stores, client: redis.Redis) -> None:
     term = led(stores)
     submit(stores, "a", "b", "c")

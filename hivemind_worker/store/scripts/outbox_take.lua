@@ -9,9 +9,11 @@ if not leads(KEYS[1], KEYS[2], ARGV[1], ARGV[2]) then return { 'fenced' } end
 local events, group = KEYS[3], ARGV[3]
 
 local function note_gap(since)
-  -- An older gap that is still being looked into begins earlier: its notes stand, but it has to be walked again.
+  -- What the walk has seen may have changed since, so it begins anew: from where the earliest of the gaps begins. Found
+  -- last is not begun last: among what was taken, and never settled, there may be entries far older than what is noted.
   local noted = redis.call('HGET', KEYS[2], 'resync')
-  if noted then since = cjson.decode(noted).since end
+  local before = noted and cjson.decode(noted).since
+  if before and later(since, before) then since = before end
   redis.call('HSET', KEYS[2], 'resync', cjson.encode({ since = since, place = '' }))
   redis.call('HINCRBY', KEYS[2], 'gaps', 1)
   redis.call('XGROUP', 'SETID', events, group, last_id(events))

@@ -79,6 +79,16 @@ def run(stores: Stores, *ids: str, cause: Cause = Cause.OK) -> None:
         site.end(site.start(task_id), cause)
 
 
+def move_back(stores: Stores, client: redis.Redis, task_id: str, minutes: int) -> None:
+    """The job ended that long ago: its record and its events say so. Nothing else may be in the stream yet."""
+    entries, by = client.xrange(stores.keys.events), minutes * 60_000
+    client.delete(stores.keys.events)
+    for number, (event_id, body) in enumerate(entries):
+        client.xadd(stores.keys.events, body, id=f"{int(event_id.split(b'-')[0]) - by}-{number}")
+    for time in ("created", "finished"):
+        client.hincrby(stores.keys.job(task_id), time, -by)
+
+
 # --- what goes wrong --------------------------------------------------------------------------------------------
 
 
@@ -236,6 +246,26 @@ def test_events_trimmed_unread_are_made_up_for_by_each_jobs_latest_state(
         settled(stores)
     assert master.states("runs") == ["running", "collecting", "completed"]
     assert status(stores).gaps == 1
+
+
+def test_what_was_taken_long_ago_and_is_trimmed_since_is_told_after_a_restart(
+    stores: Stores, client: redis.Redis
+) -> None:
+    master = Master()
+    master.up()
+    master.down()
+    run(stores, "old")
+    move_back(stores, client, "old", minutes=30)
+    run(stores, "mid")
+    with reporting(stores, master):
+        eventually(lambda: client.xpending(stores.keys.events, REPORTS)["pending"] == 2 * len(WHOLE))
+    run(stores, *(f"later{i}" for i in range(5)))
+    client.xtrim(stores.keys.events, maxlen=6, approximate=False)
+    master.up()
+    with reporting(stores, master):
+        settled(stores)
+    assert master.jobs() == {"old", "mid", *(f"later{i}" for i in range(5))}
+    master.down()
 
 
 def test_a_resync_cut_short_goes_on_with_the_next_bridge(stores: Stores, master: Master, client: redis.Redis) -> None:
