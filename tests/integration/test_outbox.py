@@ -177,6 +177,25 @@ def test_a_gap_begins_with_the_oldest_event_that_was_taken_and_is_gone(stores: S
     assert taken.resync.since == old
 
 
+@pytest.mark.parametrize("settle", [0, 1, 3])
+def test_a_stream_that_is_lost_is_a_gap_from_the_oldest_unsettled_event_on(
+    stores: Stores, client: redis.Redis, settle: int
+) -> None:
+    term = led(stores)
+    submit(stores, "a", "b", "c")
+    ids = [event.id for event in term.take(10).events]
+    for event_id in [ids[0], ids[2], ids[1]][:settle]:
+        term.settle([event_id])
+    client.delete(stores.keys.events)
+    term.settle([ids[1]])  # a call that was under way meanwhile
+    submit(stores, "d")
+    taken = led(stores, "p2").take(10)
+    assert [event.task_id for event in taken.events] == ["d"]
+    assert taken.resync is not None
+    assert taken.resync.since == {0: "0-0", 1: ids[1], 3: ids[2]}[settle]
+    assert read_status(stores.redis, stores.keys, GROUP).gaps == 1
+
+
 def test_a_stream_trimmed_behind_the_reader_is_no_gap(stores: Stores, client: redis.Redis) -> None:
     term = led(stores)
     submit(stores, "a", "b", "c")

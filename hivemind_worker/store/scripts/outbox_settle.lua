@@ -19,4 +19,7 @@ for i = 5 + delivered, #ARGV, 2 do
     redis.call('XADD', KEYS[4], 'MAXLEN', '~', 1000, '*', 'event', ARGV[i], 'why', ARGV[i + 1])
   end
 end
+-- Everything before this is settled. Kept beside the stream, for should that be lost, its group is lost with it.
+local pending = redis.pcall('XPENDING', KEYS[3], ARGV[3])
+if not pending.err then redis.call('HSET', KEYS[2], 'settled_to', pending[2] or newest) end
 return 1

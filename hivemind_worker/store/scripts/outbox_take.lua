@@ -8,14 +8,8 @@
 if not leads(KEYS[1], KEYS[2], ARGV[1], ARGV[2]) then return { 'fenced' } end
 local events, group = KEYS[3], ARGV[3]
 
-local function note_gap(since)
-  -- What the walk has seen may have changed since, so it begins anew: from where the earliest of the gaps begins. Found
-  -- last is not begun last: among what was taken, and never settled, there may be entries far older than what is noted.
-  local noted = redis.call('HGET', KEYS[2], 'resync')
-  local before = noted and cjson.decode(noted).since
-  if before and later(since, before) then since = before end
-  redis.call('HSET', KEYS[2], 'resync', cjson.encode({ since = since, place = '' }))
-  redis.call('HINCRBY', KEYS[2], 'gaps', 1)
+local function go_on_at_the_end(since)
+  note_gap(KEYS[2], since)
   redis.call('XGROUP', 'SETID', events, group, last_id(events))
 end
 
@@ -23,7 +17,7 @@ local at = field(group_of(events, KEYS[2], group, ARGV[6]), 'last-delivered-id')
 if at ~= '0-0' and #redis.call('XRANGE', events, at, at) == 0 then
   -- What was read last is no longer there. If the stream still begins before it, it was taken out alone.
   local first = redis.call('XRANGE', events, '-', '+', 'COUNT', 1)[1]
-  if first and later(first[1], at) then note_gap(at) end
+  if first and later(first[1], at) then go_on_at_the_end(at) end
 end
 
 local read = redis.call('XREADGROUP', 'GROUP', group, 'leader', 'COUNT', ARGV[4], 'STREAMS', events, ARGV[5])
@@ -31,7 +25,7 @@ local entries = read and read[1] and read[1][2] or {}
 for _, entry in ipairs(entries) do
   if not entry[2] then
     -- Taken before, never settled, and gone since. The unsettled come oldest first, so this is where the gap begins.
-    note_gap(entry[1])
+    go_on_at_the_end(entry[1])
     break
   end
 end

@@ -268,6 +268,26 @@ def test_what_was_taken_long_ago_and_is_trimmed_since_is_told_after_a_restart(
     master.down()
 
 
+@pytest.mark.parametrize("how_lost", ["deleted", "put aside"])
+def test_what_a_lost_stream_had_to_tell_is_told_from_the_records(
+    stores: Stores, master: Master, client: redis.Redis, how_lost: str
+) -> None:
+    with reporting(stores, master):
+        run(stores, "told")
+        settled(stores)
+    run(stores, "lost", cause=Cause.EXIT)
+    client.delete(stores.keys.events)
+    if how_lost == "put aside":
+        client.set(stores.keys.events, "oops")
+        stores.audit.rows("n1")
+    with reporting(stores, master):
+        run(stores, "new")
+        settled(stores)
+    assert master.last("lost").state == "failed"
+    assert master.last("new").state == "completed"
+    assert status(stores).gaps == 1
+
+
 def test_a_resync_cut_short_goes_on_with_the_next_bridge(stores: Stores, master: Master, client: redis.Redis) -> None:
     with reporting(stores, master):
         run(stores, "told")
