@@ -89,6 +89,7 @@ class Healer:
         """Nothing that was not seen meanwhile counts as missing."""
         self._absences.forget()
         self._silences.forget()
+        self._hinter.book.forget()
 
     def _hint(self, rows: dict[str, Reservation]) -> None:
         book, now = self._hinter.book, self._clock()

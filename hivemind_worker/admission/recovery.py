@@ -10,6 +10,8 @@ from hivemind_worker.domain.outcome import Cause, Outcome
 #: A Celery consumer takes up to 12 s to come back after a long Redis outage (kombu's fixed back-off); silence beyond
 #: this many seconds while Redis answers is deafness.
 DEAF_AFTER = 30.0
+#: seconds between two looks beyond which nothing is known of the time between: this process itself was stopped
+LONGEST_GAP = 20.0
 
 
 class Hints:
@@ -19,6 +21,7 @@ class Hints:
         self._patience = patience
         self._last: dict[tuple[str, int], float] = {}
         self._first: dict[tuple[str, int], float] = {}
+        self._looked = 0.0
 
     def sent(self, task_id: str, attempt: int, now: float) -> None:
         """Note a hint."""
@@ -41,16 +44,24 @@ class Hints:
         )  # fmt: skip
 
     def unanswered(self, now: float) -> bool:
-        """Whether some hint has gone unheard for so long, in spite of repeats, that the consumer must be deaf."""
+        """Whether some hint has gone unheard for so long, in spite of repeats, that the consumer must be deaf.
+
+        To be asked at every beat: time in which nobody looked does not count.
+        """
+        if now - self._looked > LONGEST_GAP:
+            self.forget()
+        self._looked = now
         return any(
             now - first > DEAF_AFTER and self._last.get(key, first) > first for key, first in self._first.items()
         )
 
+    def forget(self) -> None:
+        """Redis was away, and the consumer with it: what was not heard until now does not count."""
+        self._first.clear()
+
 
 #: seconds that a worker's lease must have been missing, Redis answering all the while, before its rows are adopted
 ADOPT_AFTER = 6.0
-#: seconds between two looks beyond which nothing is known of the time between: this process itself was stopped
-LONGEST_GAP = 20.0
 
 
 class Watchman:

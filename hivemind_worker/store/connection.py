@@ -97,6 +97,7 @@ class Scripts:
     def __init__(self, client: redis.Redis, *, flush: bool = False) -> None:
         self.client: Any = client
         self._flush = flush
+        self._warned = False
 
     def run(self, name: str, keys: Words, args: Words, *, lasting: bool = False) -> Any:
         """Run one script. Raises StoreUnavailable."""
@@ -138,11 +139,15 @@ class Scripts:
         """Raises StoreUnavailable when the server has not written to its disk what it was given."""
         if isinstance(answer, Exception):
             # Before 7.2 the server's own appendfsync decides: with `always` it answers after the flush anyway. Without
-            # an append-only file it keeps nothing, whatever is asked of it; health and doctor say so.
-            if "unknown command" not in str(answer) and "appendonly is disabled" not in str(answer):
+            # an append-only file it keeps nothing, whatever is asked of it; health and doctor say so. That can be
+            # switched on while it runs, so it is asked again.
+            if "unknown command" in str(answer):
+                self._flush = False
+            elif "appendonly is disabled" not in str(answer):
                 raise answer
-            self._flush = False
-            log.warning("redis does not say when a write is on its disk", why=str(answer))
+            if not self._warned:
+                self._warned = True
+                log.warning("redis does not say when a write is on its disk", why=str(answer))
         elif int(answer[0]) < 1:
             raise StoreUnavailable(f"Redis' disk did not take a write within {FLUSH_TIMEOUT_MS / 1000:g} s")
 

@@ -73,6 +73,22 @@ def test_a_disk_that_does_not_take_a_write_is_named(tmp_path: Path, monkeypatch:
         own.down()
 
 
+def test_a_file_that_is_switched_on_again_is_waited_for_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hivemind_worker.store.connection.FLUSH_TIMEOUT_MS", 200)
+    own = OwnRedis(tmp_path, "--appendfsync", "no")
+    own.up()
+    stores = open_stores(load_settings(state=tmp_path / "state", redis_url=own.url))
+    try:
+        stores.redis.config_set("appendonly", "no")
+        assert stores.jobs.create(new_job("unkept"))[0] == "created"
+        stores.redis.config_set("appendonly", "yes")
+        with pytest.raises(StoreUnavailable, match="disk"):
+            stores.jobs.create(new_job("kept"))
+    finally:
+        stores.close()
+        own.down()
+
+
 def test_the_first_write_is_waited_for_when_it_is_asked_again_on_another_connection(tmp_path: Path) -> None:
     own = OwnRedis(tmp_path, "--appendfsync", "no")
     own.up()

@@ -33,15 +33,44 @@ def test_what_runs_here_needs_no_hint_and_a_new_attempt_starts_afresh() -> None:
     assert hints.overdue({"a": 2}, [], now=9.0) == ["a"]
 
 
+def beats(hints: Hints, first: float, last: float) -> list[bool]:
+    """What each look says, one every two seconds."""
+    return [hints.unanswered(first + 2.0 * beat) for beat in range(int((last - first) / 2) + 1)]
+
+
 def test_silence_is_deafness_only_after_repeats_and_a_long_time() -> None:
     hints = Hints(2.0)
     hints.sent("a", 1, now=0.0)
-    assert not hints.unanswered(DEAF_AFTER + 1)
+    assert not any(beats(hints, 0.0, DEAF_AFTER + 4))
     hints.sent("a", 1, now=5.0)
-    assert not hints.unanswered(DEAF_AFTER)
-    assert hints.unanswered(DEAF_AFTER + 1)
-    hints.overdue({"a": 1}, ["a"], now=DEAF_AFTER + 2)
-    assert not hints.unanswered(DEAF_AFTER + 3)
+    hints.overdue({"a": 1}, ["a"], now=DEAF_AFTER + 6)
+    assert not any(beats(hints, DEAF_AFTER + 6, DEAF_AFTER + 8))
+
+    hints.sent("b", 1, now=40.0)
+    hints.sent("b", 1, now=45.0)
+    assert not any(beats(hints, DEAF_AFTER + 10, 40.0 + DEAF_AFTER))
+    assert hints.unanswered(42.0 + DEAF_AFTER)
+
+
+def test_an_outage_of_redis_is_no_sign_of_deafness() -> None:
+    hints = Hints(2.0)
+    hints.sent("a", 1, now=0.0)
+    hints.sent("a", 1, now=2.0)
+    assert not any(beats(hints, 0.0, 4.0))
+    hints.forget()
+    back = LONGEST_GAP
+    hints.sent("a", 1, now=back)
+    hints.sent("a", 1, now=back + 2)
+    assert not any(beats(hints, back, back + DEAF_AFTER))
+    assert hints.unanswered(back + DEAF_AFTER + 2)
+
+
+def test_a_worker_that_was_frozen_does_not_call_its_consumer_deaf() -> None:
+    hints = Hints(2.0)
+    hints.sent("a", 1, now=0.0)
+    hints.sent("a", 1, now=2.0)
+    assert not hints.unanswered(2.0)
+    assert not hints.unanswered(2.0 + LONGEST_GAP + DEAF_AFTER)
 
 
 def test_a_body_that_came_in_and_failed_is_no_sign_of_deafness() -> None:
