@@ -270,8 +270,7 @@ def _with_the_loss_marked(agent: Agent, job: Job, prepared: Prepared | None, end
     """Say in its log that an attempt which nobody watched to its end may have written more. Raises Detached."""
 
     def say() -> None:
-        if not agent.runner.send_log(job):  # what is on its way comes first, under the numbers it has
-            raise StoreUnavailable("the live log is not all sent yet")
+        agent.runner.send_log(job)  # what is on its way comes first, under the numbers it has
         logs.say(job.task_id, job.attempt, WORDS_OF_LOSS, worker=job.worker)
 
     logs, known = agent.stores.logs, ended.log.bytes
@@ -323,7 +322,7 @@ def _record(agent: Agent, job: Job, outcome: Outcome, handle: Handle) -> State:
     agent.running.release(job.task_id)
 
     def after_its_log(write: Callable[[], T]) -> T:
-        """Who follows the log leaves at the job's end, and the next attempt's log begins where this one's ends."""
+        """Who follows the log leaves at the job's end, and what the next attempt finds unsent is refused unmarked."""
         agent.runner.send_log(job)
         return write()
 

@@ -175,10 +175,10 @@ class Shipper:
             self._changed.wait_for(lambda: not live.chunks or not self._healthy, timeout)
             return not live.chunks
 
-    def settle_job(self, task_id: str, timeout: float) -> bool:
-        """Have what is queued of this job's logs sent now, and wait for it; whether all is sent.
+    def settle_job(self, task_id: str, timeout: float) -> None:
+        """Have what is queued of this job's logs sent now, and wait for it.
 
-        Raises StoreUnavailable when Redis was asked meanwhile and did not answer.
+        Raises StoreUnavailable when Redis was asked meanwhile and did not answer, and when it takes longer.
         """
 
         def sent() -> bool:
@@ -188,9 +188,9 @@ class Shipper:
             failures, self._hurry = self._failures, not sent()
             self._changed.notify_all()
             self._changed.wait_for(lambda: sent() or self._failures != failures, timeout)
-            if not sent() and self._failures != failures:
-                raise StoreUnavailable("the job's live log is not all sent: Redis does not answer")
-            return sent()
+            if not sent():
+                why = "Redis does not answer" if self._failures != failures else "it takes its time"
+                raise StoreUnavailable(f"the job's live log is not all sent: {why}")
 
     def retire(self, live: LiveLog, keep: int | None) -> None:
         """Nothing more comes; what is queued still goes out."""
@@ -234,6 +234,9 @@ class Shipper:
                     if trim is not None:
                         heapq.heappush(self._trims, (time.monotonic() + pause, *trim))
                     self._changed.notify_all()
+            except Exception:
+                # No job ends before its log is sent: one that cannot be cut must not end the thread that sends.
+                log.exception("live log not cut")
 
     def _next(self, pause: float) -> tuple[tuple[LiveLog, list[Chunk]] | None, tuple[str, int] | None]:
         """Rest for `pause` seconds, then wait for work. Nothing and nothing: the end."""

@@ -333,9 +333,9 @@ class Runner:
         if workspace is not None:
             workspace.remove()
 
-    def send_log(self, job: Job) -> bool:
-        """Wait a while until Redis has all of the attempt's live log; whether it has. Raises StoreUnavailable."""
-        return self._shipper.settle_job(job.task_id, SETTLE)
+    def send_log(self, job: Job) -> None:
+        """Wait a while until Redis has all of the attempt's live log. Raises StoreUnavailable when it has not."""
+        self._shipper.settle_job(job.task_id, SETTLE)
 
     def close(self, timeout: float = 1.0) -> None:
         """Send what the live logs still hold, within `timeout` seconds."""

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -108,9 +109,44 @@ def test_a_job_that_ends_is_told_that_redis_is_away_and_its_log_goes_first_once_
         for _ in range(3):  # longer and longer pauses
             with pytest.raises(StoreUnavailable):
                 shipper.settle_job("t1", 10.0)
-    assert shipper.settle_job("t1", 10.0)
+    shipper.settle_job("t1", 10.0)
     assert [chunk.data for chunk in stores.logs.read("t1", 0)] == [b"x" * 10]
-    assert shipper.settle_job("t1", 10.0), "there is nothing left to send"
+    shipper.settle_job("t1", 10.0)  # there is nothing left to send
+    shipper.close(1.0)
+
+
+def test_a_job_whose_log_is_still_being_sent_may_not_end_yet(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on, append = threading.Event(), stores.logs.append
+
+    def slowly(*given: Any, **named: Any) -> None:
+        assert go_on.wait(60)
+        append(*given, **named)
+
+    monkeypatch.setattr(stores.logs, "append", slowly)
+    shipper = Shipper(stores.logs)
+    fed(shipper, [10]).close(None)
+    with pytest.raises(StoreUnavailable, match="takes its time"):
+        shipper.settle_job("t1", 0.05)
+    go_on.set()
+    shipper.settle_job("t1", 10.0)
+    assert [chunk.data for chunk in stores.logs.read("t1", 0)] == [b"x" * 10]
+    shipper.close(1.0)
+
+
+def test_a_log_that_cannot_be_cut_holds_up_no_other(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = threading.Event()
+
+    def broken(*_: Any, **__: Any) -> list[Any]:
+        refused.set()
+        raise ValueError("no chunk")
+
+    monkeypatch.setattr(stores.logs, "read", broken)
+    shipper = Shipper(stores.logs, trim_after=0.0)
+    fed(shipper, [10, 10]).close(keep=5)
+    assert refused.wait(20)
+    live_log = shipper.open("t2", 1, None, worker="w1")
+    live_log.put(Stream.STDOUT, b"on", 2)
+    shipper.settle_job("t2", 10.0)
     shipper.close(1.0)
 
 
