@@ -43,6 +43,7 @@ def _boot(count: int) -> dict[str, float]:
     binary = find_server()
     assert binary is not None
     redis = server_command(binary, folder, socket=folder / "redis.sock")
+    worker = [*WORKER, "--without-mingle", "--without-gossip"]
     with leaving() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         stores = stack.enter_context(closing(open_stores(settings)))
@@ -51,16 +52,21 @@ def _boot(count: int) -> dict[str, float]:
             # They fit no machine: what is measured is that they are there, not that they run.
             for start in range(0, count, 500):
                 stores.jobs.create_many([_job(f"waits-{start + i}", cpu=4000.0) for i in range(500)])
-            server.kill()
-            server.wait()
+            with child(worker, env, folder / "worker.log") as before:
+                _until(lambda: any(node.workers for node in stores.ledger.nodes()))
+                for each in (before, server):
+                    each.kill()
+                for each in (before, server):
+                    each.wait()
         began = time.monotonic()
         stack.enter_context(child(redis, env, folder / "redis.log"))
         loaded = _until(lambda: _answers(stores), began)
         stores.jobs.create(_job("first", cpu=0.1))
         stack.callback(remove_containers, settings, {LABEL_SITE: stores.ledger.site_id()})
+        before_it = stores.ledger.heartbeats()
         began = time.monotonic()
-        with child([*WORKER, "--without-mingle", "--without-gossip"], env, folder / "worker.log"):
-            announced = _until(lambda: any(node.workers for node in stores.ledger.nodes()), began)
+        with child(worker, env, folder / "worker.log"):
+            announced = _until(lambda: stores.ledger.heartbeats() != before_it, began)
             ended = _until(lambda: stores.jobs.get("first").state.terminal, began)
         assert stores.jobs.counts()["waiting"] == count
         return {"redis_loaded_s": loaded, "announced_s": announced, "first_job_ended_s": ended}

@@ -10,11 +10,16 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from hivemind_cli import nodefile, processes
+from hivemind_worker.bootstrap import open_stores
+from hivemind_worker.domain.job import State
+from hivemind_worker.settings import load_settings
+from tests.builders import new_job, request
 from tests.nodes import BASE, REPOSITORY, Node, expect, finish
 
 #: counts to a hundred, ten a second: long enough to be there when a node comes back
@@ -81,18 +86,27 @@ def test_run_outlasts_a_restart_of_the_bridge(node: Node) -> None:
     assert rest.splitlines()[-3:] == ["98", "99", "100"]
 
 
-def test_after_a_kill_of_everything_the_next_up_has_the_jobs_and_goes_on(node: Node) -> None:
+def test_ten_thousand_waiting_jobs_and_a_running_one_survive_a_kill_of_everything_at_once(node: Node) -> None:
     node.up()
     running = node.start("run", "--id", "survivor", BASE, "sh", "-c", COUNT)
     expect(running, "1")
     running.kill()
     running.communicate()
     document = node.document()
+    with closing(open_stores(load_settings(state=node.state, redis_url=document["redis"]))) as stores:
+        for start in range(0, 10_000, 500):  # they fit no machine: what counts is that they are there
+            many = [new_job(f"w{number}", requests=request(cpu=4000.0)) for number in range(start, start + 500)]
+            assert not [answer for answer in stores.jobs.create_many(many) if isinstance(answer, Exception)]
     for pid in [document["pid"], *(service["pid"] for service in document["services"])]:
         os.kill(pid, signal.SIGKILL)
     node.up()
     assert node.hivemind("wait", "survivor").returncode == 0
     assert node.hivemind("logs", "survivor").stdout == COUNTED
+    with closing(open_stores(load_settings(state=node.state, redis_url=node.document()["redis"]))) as stores:
+        assert stores.jobs.counts()["waiting"] == 10_000
+        known = stores.jobs.get_many([f"w{number}" for number in range(10_000)])
+        assert {job and (job.state, job.attempt) for job in known} == {(State.WAITING, 0)}
+        stores.redis.flushall()  # nobody waits for them to be stopped one by one
 
 
 def test_down_with_stop_jobs_ends_them_first(node: Node) -> None:
