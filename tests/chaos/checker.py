@@ -7,38 +7,28 @@ held against those, and against what it said before.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from hivemind_worker.killpoints import POINTS
-from tests.chaos import causes, logs
+from tests.chaos import causes, containers, kept
+from tests.chaos.containers import SLACK
 from tests.chaos.journal import Entry
-from tests.chaos.story import TERMINAL, Life, Story, stories
+from tests.chaos.story import TERMINAL, Story, Violation, stories
 
-#: seconds by which clocks of hundredths, and a note written after the deed, may be off
-SLACK = 0.05
 #: minutes of a campaign in which every kill point must have had its turn
 ALL_POINTS_IN = 10
-#: lines of a stream that an engine may have read and not written when it ended: of a program that pauses after each,
-#: and of one that does not, for which they fill its pipe (64 KiB of `o 1 12345`)
-IN_FLIGHT, IN_FLIGHT_LOUD = 8, 6_600
+#: why a job may end in the line: what ran before it came back there is fenced off
+IN_LINE = ("cancelled", "unschedulable", "internal")
+#: … and the evidence of the last: its record was put into quarantine
+DAMAGED = "its record was damaged"
 #: which state may follow which
 FOLLOWS: dict[str, tuple[str, ...]] = {
     "": ("waiting",),
-    "waiting": ("admitted", *TERMINAL),
+    "waiting": ("admitted", "failed", "stopped"),
     "admitted": ("preparing", "waiting", *TERMINAL),
     "preparing": ("running", "collecting", "waiting", *TERMINAL),
     "running": ("collecting", "waiting", *TERMINAL),
     "collecting": ("waiting", *TERMINAL),
 }
-
-
-@dataclass(frozen=True)
-class Violation:
-    """One promise that was not kept. `job` may be empty."""
-
-    rule: str
-    job: str
-    words: str
 
 
 def _missed(entries: list[Entry]) -> Iterator[Violation]:
@@ -52,6 +42,15 @@ def _missed(entries: list[Entry]) -> Iterator[Violation]:
             yield Violation("missed", "", f"nothing was killed at the point {name}")
 
 
+def _broke(entries: list[Entry]) -> Iterator[Violation]:
+    """A nemesis that stops, or an observer that looks away, would leave everything green."""
+    for entry in entries:
+        if entry["kind"] == "broke":
+            yield Violation("broke", "", f"{entry['who']}: {entry['why']}")
+        elif entry["kind"] == "fault" and entry.get("broke"):
+            yield Violation("broke", "", f"the fault {entry['name']}: {entry['broke']}")
+
+
 def check(entries: Iterable[Entry]) -> list[Violation]:
     """All violations in a journal, by rule and job."""
     entries = list(entries)
@@ -60,8 +59,10 @@ def check(entries: Iterable[Entry]) -> list[Violation]:
     for story in told.values():
         for rule in RULES:
             found += [Violation(rule.__name__.removeprefix("_"), story.job, words) for words in rule(story)]
-    found += _oversubscribed(entries, told.values())
+    found += containers.oversubscribed(entries, told.values())
+    found += containers.undead(entries)
     found += _missed(entries)
+    found += _broke(entries)
     found += [
         Violation("left", entry.get("job", ""), f"{entry['what']} {entry['name']}")
         for entry in entries
@@ -135,6 +136,19 @@ def _path(story: Story) -> Iterator[str]:
         yield f"the events end with {state} of attempt {attempt}, the record says {_told(story.record)}"
 
 
+def _fenced_accepted(story: Story) -> Iterator[str]:
+    """What a job's attempt brings after it went back to the line is nobody's outcome."""
+    for before, end in zip(story.events, story.events[1:], strict=False):
+        if before["state"] != "waiting" or end["state"] not in TERMINAL:
+            continue
+        damaged = DAMAGED in str(story.record.get("evidence"))
+        if end["cause"] not in IN_LINE or (end["cause"] == "internal" and not damaged):
+            yield f"the outcome of attempt {end['attempt']} was accepted while its job waited: {_told(end)}"
+        for name in ("exit_code", "artifact"):
+            if (found := story.record.get(name)) is not None:
+                yield f"it ended in the line, and has the {name} {found} of an attempt that was fenced off"
+
+
 def _accepted_twice(story: Story) -> Iterator[str]:
     """The same assignment again is the same job, and nothing sensible is refused."""
     for entry in story.of("repeat"):
@@ -157,144 +171,7 @@ def _stop_ignored(story: Story) -> Iterator[str]:
             yield f"the stop was answered with {asked['state']}, the record says {_told(story.record)}"
 
 
-# --- containers ---------------------------------------------------------------------------------------------
-
-
-def _started_twice(story: Story) -> Iterator[str]:
-    """A container is started at most once for each attempt."""
-    attempts: dict[int, list[Life]] = {}
-    for life in story.lives:
-        attempts.setdefault(life.attempt, []).append(life)
-        if life.starts > 1:
-            yield f"the container of attempt {life.attempt} was started {life.starts} times"
-    for attempt, mine in attempts.items():
-        if len(mine) > 1:
-            yield f"attempt {attempt} had {len(mine)} containers"
-    nonces: dict[int, set[str]] = {}
-    for entry in story.of("witness", what="start"):
-        nonces.setdefault(entry["attempt"], set()).add(entry["nonce"])
-    for attempt, seen in nonces.items():
-        if len(seen) > 1:
-            yield f"the program of attempt {attempt} ran {len(seen)} times"
-
-
-def _alive_twice(story: Story) -> Iterator[str]:
-    """A further attempt starts only when the one before is dead, or was fenced off because its node is lost."""
-    for one, other in zip(story.lives, story.lives[1:], strict=False):
-        if one.ended is not None and one.ended <= other.started + SLACK:
-            continue
-        fenced = any(
-            event["state"] == "waiting" and event["attempt"] == one.attempt and event["cause"] == "node_lost"
-            for event in story.events
-        )
-        if not fenced or one.node == other.node:
-            gone = (
-                "it was never seen to end" if one.ended is None else f"it ended {one.ended - other.started:.2f} s later"
-            )
-            yield (
-                f"attempt {other.attempt} started on {other.node} while attempt {one.attempt} was alive on {one.node} "
-                f"and not fenced off; {gone}"
-            )
-
-
-def _away(story: Story) -> Iterator[str]:
-    """What needs its bundle or its secrets runs at home; when that is lost, it waits for it."""
-    home = story.order.get("home")
-    for life in story.lives:
-        if home and life.node != home:
-            yield f"attempt {life.attempt} ran on {life.node}, but its home is {home}"
-
-
-def _fenced_accepted(story: Story) -> Iterator[str]:
-    """The accepted outcome is the newest attempt's, and nothing runs after the end."""
-    accepted = story.record.get("attempt")
-    newest = max((life.attempt for life in story.lives), default=0)
-    if accepted is not None and newest > accepted:
-        yield f"the outcome of attempt {accepted} was accepted although attempt {newest} was started"
-    end = next((event["t"] for event in story.events if event["state"] in TERMINAL), None)
-    for life in story.lives:
-        if end is not None and life.attempt >= (accepted or 0) and life.started > end + SLACK:
-            yield f"attempt {life.attempt} was started {life.started - end:.2f} s after the job's end"
-
-
-def _left_alive(story: Story) -> Iterator[str]:
-    """Nothing runs on when all is at rest."""
-    for life in story.lives:
-        if life.ended is None:
-            yield f"the program of attempt {life.attempt} on {life.node} was never seen to end"
-
-
-def _oversubscribed(entries: list[Entry], told: Iterable[Story]) -> Iterator[Violation]:
-    """The caps of the containers that live on a node never exceed what it lends."""
-    terms = next((entry for entry in entries if entry["kind"] == "campaign"), None)
-    if terms is None:
-        return
-    by_node: dict[str, list[Life]] = {}
-    for story in told:
-        for life in story.lives:
-            by_node.setdefault(life.node, []).append(life)
-    last = entries[-1]["t"]
-    for node, lives in by_node.items():
-        marks = [(life.started + SLACK, 1, life) for life in lives]
-        marks += [((last if life.ended is None else life.ended), 0, life) for life in lives]
-        alive: set[Life] = set()
-        worst: dict[str, tuple[float, int, list[Life]]] = {}
-        for t, begins, life in sorted(marks, key=lambda mark: (mark[0], mark[1])):
-            if not begins:
-                alive.discard(life)
-                continue
-            if life.ended is None or life.ended > t:
-                alive.add(life)
-            sums = {
-                "millicores": sum(one.millicores for one in alive),
-                "memory": sum(one.memory for one in alive),
-                "slots": len(alive),
-            }
-            for name, used in sums.items():
-                if used > terms[name] and used > worst.get(name, (0.0, 0, []))[1]:
-                    worst[name] = (t, used, list(alive))
-        for name, (t, used, holders) in worst.items():
-            who = ", ".join(f"{one.job}-{one.attempt}" for one in sorted(holders, key=lambda one: one.started))
-            newest = max(holders, key=lambda one: one.started)
-            yield Violation(
-                "oversubscribed", newest.job, f"{node} at {t:.2f} s ran {used} of {terms[name]} {name}: {who}"
-            )
-
-
-# --- logs ---------------------------------------------------------------------------------------------------
-
-
-def _log(story: Story) -> Iterator[str]:
-    """Every line is there once, in its order, or its gap is marked; by StreamLogs and in the artifact."""
-    accepted = story.record.get("attempt")
-    if accepted is None or story.record.get("state") not in TERMINAL:
-        return
-    in_flight = story.engine_ends_met * (IN_FLIGHT_LOUD if story.order.get("what") == "loud" else IN_FLIGHT)
-    for entry in story.of("log"):
-        source, only = entry["source"], accepted if entry["source"] == "artifact" else None
-        if "missing" in entry:
-            continue
-        items = [item for item in entry["items"] if not _pardoned(item, bool(entry.get("truncated")))]
-        for words in (*entry.get("wrong", ()), *logs.complaints(items, only, in_flight)):
-            yield f"{source}: {words}"
-        passed_on = logs.passed_on(items)
-        if passed_on and not in_flight:
-            yield f"{source}: it says that another engine followed while it ran, and none did"
-        printed = max((end["lines"] for end in story.ends(accepted)), default=0)
-        reached = logs.reach(items, accepted)
-        streams = {"o": "stdout"} if story.order.get("what") == "loud" else {"o": "stdout", "e": "stderr"}
-        for stream, name in streams.items():
-            complete = reached[stream] + (in_flight if accepted in passed_on else 0) >= printed
-            if not complete and not logs.has_gap(items) and not entry.get("truncated"):
-                yield (
-                    f"{source}: {name} of attempt {accepted} ends with line {reached[stream]}, the job printed "
-                    f"{printed}, and no mark"
-                )
-
-
-def _pardoned(item: list[object], truncated: bool) -> bool:
-    """A job's own complaint about a disk that the nemesis filled; a line cut in a log that is said to be cut."""
-    return (item[0] == "junk" and "No space left" in str(item[1])) or (item[0] == "torn" and truncated)
+# --- causes -----------------------------------------------------------------------------------------------
 
 
 def _cause(story: Story) -> Iterator[str]:
@@ -308,6 +185,7 @@ def _told(entry: Entry) -> str:
 
 
 RULES = (
-    _lost, _changed, _history, _path, _accepted_twice, _stop_ignored, _started_twice, _alive_twice,
-    _left_alive, _away, _fenced_accepted, _log, _cause,
+    _lost, _changed, _history, _path, _fenced_accepted, _accepted_twice, _stop_ignored, _cause,
+    containers.started_twice, containers.alive_twice, containers.left_alive, containers.away, containers.after_the_end,
+    containers.late, containers.engines_word, kept.log, kept.not_kept,
 )  # fmt: skip

@@ -100,7 +100,8 @@ def draw(rng: random.Random, number: int, prefix: str) -> Order:
         extra["retries"] = rng.choice((0, 0, 1))
     elif kind == "hanging":
         said |= {"LINES": "100000", "PAUSE": "0.25"}
-        lines, extra["timeout_seconds"] = 100000, rng.uniform(1.0, 6.0)
+        # Mostly soon; now and then so late that one sees whether it counts on when its worker has died.
+        lines, extra["timeout_seconds"] = 100000, rng.choice((*3 * (rng.uniform(1.0, 6.0),), rng.uniform(25.0, 40.0)))
     elif kind == "greedy":
         said["FILL"] = str(rng.randrange(400, 500))
     elif kind == "stubborn":

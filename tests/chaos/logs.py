@@ -9,6 +9,11 @@ from typing import Any
 NOTICE = "[hivemind]"
 #: … of an attempt that ran on under another engine: the one before had read lines that it wrote nowhere
 PASSED_ON = "engine was followed by another while this ran"
+#: its words where something is missing, of whatever size; whatever else it says excuses nothing
+GAPS = (
+    "missing here", "some of the output is missing", "were dropped here", "no longer kept here",
+    "the rest of this file could not be written",
+)  # fmt: skip
 
 
 class LogReader:
@@ -72,7 +77,7 @@ def complaints(items: Iterable[list[Any]], attempt: int | None = None, in_flight
     scraps = 2 * min(in_flight, len(word_of))  # a cut leaves two halves of lines
     for at, item in enumerate(items):
         if item[0] == "gap":
-            marked = marked if PASSED_ON in item[1] else {"o", "e"}
+            marked = {"o", "e"} if _is_gap(item) else marked
             continue
         if item[0] in ("junk", "torn"):
             scraps -= 1
@@ -104,9 +109,16 @@ def reach(items: Iterable[list[Any]], attempt: int) -> dict[str, int]:
     return found
 
 
-def has_gap(items: Iterable[list[Any]]) -> bool:
-    """Whether a gap is marked anywhere that may be of any size."""
-    return any(item[0] == "gap" and PASSED_ON not in item[1] for item in items)
+def end_is_marked(items: Iterable[list[Any]], stream: str, attempt: int) -> bool:
+    """Whether a gap of any size is marked where the end of one attempt's stream would stand: behind the last line that
+    is there of it, or where none is, behind the last attempt before; and before the next attempt."""
+    items = list(items)
+    lines = [(at, item) for at, item in enumerate(items) if item[0] in ("o", "e")]
+    mine = [at for at, item in lines if item[0] == stream and item[1] == attempt]
+    before = [at for at, item in lines if item[1] < attempt]
+    first = max(mine or before, default=-1)
+    until = min((at for at, item in lines if item[1] > attempt), default=len(items))
+    return any(_is_gap(item) for item in items[first + 1 : until])
 
 
 def passed_on(items: Iterable[list[Any]]) -> dict[int, int]:
@@ -119,6 +131,10 @@ def passed_on(items: Iterable[list[Any]]) -> dict[int, int]:
         elif item[0] == "gap" and PASSED_ON in item[1]:
             found[attempt] = at
     return found
+
+
+def _is_gap(item: list[Any]) -> bool:
+    return item[0] == "gap" and any(words in item[1] for words in GAPS)
 
 
 def _name(stream: str) -> str:

@@ -5,20 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from tests.chaos.faults import AFTER, spoilt
 from tests.chaos.journal import Entry
 from tests.chaos.stack import WORKERS
 from tests.chaos.story import TERMINAL, lives
 
 #: deeds that only the worker that holds an attempt can do
 DEEDS = ("preparing", "running", "collecting", *TERMINAL)
-#: faults during which no worker can do its work, whatever it does
-EVERYBODY = ("kill redis", "pause redis", "kill engine", "stop engine", "freeze engine", "kill all")
-#: those that strike a whole node, and those that strike one worker
-NODE, WORKER = ("cut long", "disk full"), ("cut", "freeze worker", "stop worker")
 #: seconds after a kill in which another fault spoils the measurement
 WATCHED = 8.0
-#: seconds that a fault which is over still weighs on a worker: leases, back-offs
-AFTER = 5.0
 
 
 def recovery(entries: list[Entry]) -> dict[str, dict[str, Any]]:
@@ -66,38 +61,17 @@ def summary(values: Sequence[float]) -> dict[str, Any]:
     return {"n": len(ordered), "p50": at(0.5), "p95": at(0.95), "max": round(ordered[-1], 2)}
 
 
-def _spoilt(entries: list[Entry], worker: str) -> list[tuple[float, float]]:
-    """Times in which something other than a kill -9 kept a worker from its work."""
-    ends = {(e["name"], e["began"]): e["t"] for e in entries if e["kind"] == "fault" and e.get("began") is not None}
-    found = []
-    for entry in entries:
-        if entry["kind"] == "fault" and entry["what"] == "begin" and _hinders(entry, worker):
-            found.append((entry["t"], ends.get((entry["name"], entry["t"]), entry["t"] + 30.0)))
-        if entry["kind"] == "point" and entry["action"] != "kill" and entry["process"] in (worker, "bridge"):
-            found.append((entry["t"], entry["t"] + 25.0))
-    return found
-
-
-def _hinders(fault: Entry, worker: str) -> bool:
-    name, node = fault["name"], worker.partition("@")[2]
-    if name in EVERYBODY or (name in ("kill up", "upgrade") and worker == WORKERS["n1"]):
-        return True
-    if name in NODE:
-        return ("n2" if fault["target"] == "n2" else "n1") == node
-    return name in WORKER and WORKERS[fault["target"]] == worker
-
-
 def consuming_again(entries: list[Entry]) -> list[float]:
     """From each kill -9 of a worker to the next deed of a worker of that name; where nothing else hindered it."""
     found = []
     for name in WORKERS.values():
-        spoilt = _spoilt(entries, name)
+        hindered = spoilt(entries, name)
         kills = [entry["t"] for entry in entries if entry["kind"] == "kill" and entry["process"] == name]
         deeds = [e["t"] for e in entries if e["kind"] == "event" and e["state"] in DEEDS and e["worker"] == name]
         for t in kills:
             again = next((deed for deed in deeds if deed > t + 0.2), None)
             until = again or t + WATCHED
-            if any(begin < until and end > t - AFTER for begin, end in spoilt) or any(t < o < until for o in kills):
+            if any(begin < until and end > t - AFTER for begin, end in hindered) or any(t < o < until for o in kills):
                 continue
             if again is not None:
                 found.append(again - t)
@@ -109,7 +83,7 @@ def delays(entries: list[Entry]) -> tuple[list[float], list[float]]:
     ended = {(e["job"], e["attempt"]): e for e in entries if e["kind"] == "event" and e["state"] in TERMINAL}
     disturbed: list[float] = []
     plain: list[float] = []
-    known = {name: _spoilt(entries, name) for name in WORKERS.values()}
+    known = {name: spoilt(entries, name) for name in WORKERS.values()}
     kills = {name: [e["t"] for e in entries if e["kind"] == "kill" and e["process"] == name] for name in known}
     deeds = {
         name: [e["t"] for e in entries if e["kind"] == "event" and e["state"] in DEEDS and e["worker"] == name]

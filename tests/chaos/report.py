@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from hivemind_worker.killpoints import POINTS
-from tests.chaos.checker import Violation
 from tests.chaos.journal import Entry
 from tests.chaos.recovery import recovery
-from tests.chaos.story import stories
+from tests.chaos.story import Violation, stories
 
 #: violations whose job's story is told in full
 STORIES = 25

@@ -7,9 +7,21 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from tests.chaos.faults import Span, disk_full, on_node
 from tests.chaos.journal import Entry
 
+#: where containers run
+NODES = ("n1", "n2")
 TERMINAL = ("completed", "failed", "stopped")
+
+
+@dataclass(frozen=True)
+class Violation:
+    """One promise that was not kept. `job` may be empty."""
+
+    rule: str
+    job: str
+    words: str
 
 
 @dataclass(frozen=True)
@@ -36,6 +48,9 @@ class Story:
     lives: list[Life] = field(default_factory=list)
     #: when the engine was killed or told to stop
     engine_ends: list[float] = field(default_factory=list)
+    #: when workers of a node were kept from their work, and when its disk was full
+    hindered: dict[str, list[Span]] = field(default_factory=dict)
+    full: dict[str, list[Span]] = field(default_factory=dict)
 
     def of(self, kind: str, **given: Any) -> list[Entry]:
         """Entries of a kind with these fields."""
@@ -94,8 +109,10 @@ def stories(entries: Iterable[Entry]) -> dict[str, Story]:
     for life in lives(entries):
         found.setdefault(life.job, Story(life.job, [])).lives.append(life)
     ends = [entry["t"] for entry in entries if _ends_engine(entry)]
+    hindered = {node: on_node(entries, node) for node in NODES}
+    full = {node: disk_full(entries, node) for node in NODES}
     for story in found.values():
-        story.engine_ends = ends
+        story.engine_ends, story.hindered, story.full = ends, hindered, full
     return found
 
 
@@ -109,7 +126,7 @@ def lives(entries: Iterable[Entry]) -> list[Life]:
     """Every container of a job that was started, by its start.
 
     It begins when the runtime is asked to start it. It ends when the kernel says that its first process is gone, or
-    when it says so itself, or when the runtime forgets it: the earliest of those that are known.
+    when the runtime has taken away what it had of it, which it does of nothing that lives: the earlier of the two.
     """
     seen: dict[str, dict[str, list[float]]] = {}
     facts: dict[str, Entry] = {}

@@ -2,107 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 
 from tests.chaos import logs
 from tests.chaos.checker import check
 from tests.chaos.journal import Entry
+from tests.chaos.journals import (
+    ABOUT,
+    ARTIFACT,
+    FIRST,
+    GONE,
+    LINES,
+    SECOND,
+    altered,
+    container,
+    event,
+    fault,
+    in_line,
+    overdue,
+    program,
+    retried,
+    rules,
+    sound,
+    without,
+)  # fmt: skip
 from tests.chaos.witness import facts
 
-#: what belongs to a container, as the OCI bundle tells it
-ABOUT = {"job": "j", "attempt": 1, "node": "n1", "millicores": 500, "memory": 100, "container": "c1"}
-
-
-def event(t: float, number: int, state: str, attempt: int = 1, cause: str = "", job: str = "j") -> Entry:
-    said = {"id": f"{number}-0", "job": job, "state": state, "attempt": attempt, "cause": cause}
-    return {"t": t, "kind": "event", "worker": "w", "node": "n1", **said}
-
-
-def container(begin: float, end: float | None, **about: Any) -> list[Entry]:
-    """A container's life as runtime and kernel tell it."""
-    what = ABOUT | about
-    calls = [("create", begin - 0.2), ("created", begin - 0.1), ("start", begin), ("started", begin + 0.1)]
-    found: list[Entry] = [{"t": t, "kind": "runtime", "verb": verb, **what} for verb, t in calls]
-    if end is not None:
-        found += [{"t": end, "kind": "exit", **what}, {"t": end + 0.1, "kind": "runtime", "verb": "delete", **what}]
-    return found
-
-
-def program(begin: float, end: float, attempt: int = 1, code: int = 0, nonce: str = "a", lines: int = 3) -> list[Entry]:
-    """What a program tells the witness."""
-    same = {"kind": "witness", "job": "j", "attempt": attempt, "nonce": nonce}
-    return [
-        {"t": begin, "what": "start", "code": 0, "lines": 0, **same},
-        {"t": end, "what": "end", "code": code, "lines": lines, **same},
-    ]
-
-
-def told(kind: str, **fields: Any) -> Entry:
-    """The outcome as one of those that tell it."""
-    said = {"state": "completed", "cause": "ok", "exit_code": 0, "attempt": 1, "artifact": "f" * 64, "evidence": "it"}
-    return {"t": 9.0, "kind": kind, "job": "j", **said, **fields}
-
-
-def sound() -> list[Entry]:
-    """One job that was accepted, ran and completed."""
-    order = {"what": "quick", "lines": 3, "code": 0, "timeout": 60.0, "retries": 0, "cancel": False}
-    items = [["o", 1, 1, 3], ["e", 1, 1, 3]]
-    ended = {"task_id": "j", "attempt": 1, "state": "completed", "cause": "ok", "exit_code": 0}
-    return [
-        {"t": 0.0, "kind": "campaign", "millicores": 1000, "memory": 200, "slots": 2},
-        {"t": 0.0, "kind": "submit", "job": "j", **order},
-        {"t": 0.1, "kind": "ack", "job": "j", "created": True, "state": "waiting"},
-        event(0.1, 1, "waiting", 0),
-        event(0.2, 2, "admitted"),
-        event(0.3, 3, "preparing"),
-        *container(1.0, 5.0),
-        *program(1.0, 4.9),
-        event(1.1, 4, "running"),
-        event(5.1, 5, "collecting"),
-        event(5.2, 6, "completed", cause="ok"),
-        told("outcome"),
-        told("record"),
-        told("final"),
-        {"t": 9.1, "kind": "log", "job": "j", "source": "stream", "items": items, "wrong": []},
-        {"t": 9.1, "kind": "log", "job": "j", "source": "artifact", "items": items, "told": ended},
-        told("history"),
-        {"t": 9.2, "kind": "clean", "after": 0.0, "left": 0},
-    ]
-
-
-def rules(entries: list[Entry]) -> set[str]:
-    return {violation.rule for violation in check(sorted(entries, key=lambda entry: float(entry["t"])))}
-
-
-def without(kind: str, **given: Any) -> list[Entry]:
-    """The sound journal less some entries."""
-    return [entry for entry in sound() if entry["kind"] != kind or any(entry.get(k) != v for k, v in given.items())]
-
-
-def altered(kind: str, change: Callable[[Entry], Entry], **given: Any) -> list[Entry]:
-    """The sound journal with some entries changed."""
-    return [
-        change(entry) if entry["kind"] == kind and all(entry.get(k) == v for k, v in given.items()) else entry
-        for entry in sound()
-    ]
-
-
-def test_a_sound_journal_passes() -> None:
-    assert check(sound()) == []
-
-
-SECOND = [
-    event(5.2, 6, "waiting", cause="engine"),
-    event(5.3, 7, "admitted", 2),
-    event(5.4, 8, "preparing", 2),
-    event(6.1, 9, "running", 2),
-    event(7.1, 10, "collecting", 2),
-    event(7.2, 11, "completed", 2, cause="ok"),
-]
-FIRST = [entry for entry in without("event") if entry["kind"] != "witness"]
 HARM: dict[str, tuple[str, list[Entry]]] = {
     "an acknowledgement that is lost": ("lost", without("record")),
     "a job that never ends": ("lost", altered("record", lambda e: e | {"state": "running", "cause": None})),
@@ -138,8 +63,8 @@ HARM: dict[str, tuple[str, list[Entry]]] = {
         [*FIRST, *SECOND, *container(4.0, 7.0, container="c2", attempt=2), event(0.2, 2, "admitted")],
     ),
     "a bundle's job away from its home": ("away", altered("submit", lambda e: e | {"home": "n2"})),
-    "the outcome of an older attempt": ("fenced_accepted", [*sound(), *container(6.0, 7.0, container="c2", attempt=2)]),
-    "a start after the end": ("fenced_accepted", [*sound(), *container(6.0, 7.0, container="c2")]),
+    "the outcome of an older attempt": ("after_the_end", [*sound(), *container(6.0, 7.0, container="c2", attempt=2)]),
+    "a start after the end": ("after_the_end", [*sound(), *container(6.0, 7.0, container="c2")]),
     "a line that is missing": (
         "log",
         altered("log", lambda e: e | {"items": [["o", 1, 1, 1], ["o", 1, 3, 3], ["e", 1, 1, 3]]}, source="stream"),
@@ -171,6 +96,101 @@ HARM: dict[str, tuple[str, list[Entry]]] = {
     "a stop that nobody asked for": ("cause", altered("record", lambda e: e | {"cause": "cancelled"})),
     "a timeout that came early": ("cause", altered("record", lambda e: e | {"cause": "timeout"})),
     "a job given up early": ("cause", altered("record", lambda e: e | {"cause": "engine"})),
+    "the outcome of an attempt that was fenced off with its node": ("fenced_accepted", in_line("node_lost", "ok")),
+    "the outcome of an attempt that was given back": ("fenced_accepted", in_line("engine", "exit", "failed")),
+    "the failure of an attempt that was given back": ("fenced_accepted", in_line("engine", "internal", "failed")),
+    "the exit code of an attempt that was fenced off": (
+        "fenced_accepted",
+        in_line("node_lost", "cancelled", "stopped", exit_code=143, artifact=None),
+    ),
+    "an end well without any attempt": (
+        "path",
+        [*(e for e in sound() if e["kind"] != "event" or e["id"] == "1-0"), event(5.2, 6, "completed", 0, cause="ok")],
+    ),
+    "logs that nobody read": ("not_kept", without("log")),
+    "an artifact that nobody read": ("not_kept", without("log", **ARTIFACT)),
+    "an artifact that cannot be had": ("not_kept", altered("log", lambda e: e | GONE, **ARTIFACT)),
+    "an artifact that was never made": (
+        "not_kept",
+        [
+            e | {"artifact": None} if e["kind"] in ("record", "outcome", "final") else e
+            for e in altered("log", lambda e: e | GONE, **ARTIFACT)
+        ],
+    ),
+    "an artifact of other bytes": ("not_kept", altered("log", lambda e: e | {"sha256": "0" * 64}, **ARTIFACT)),
+    "another job's artifact": (
+        "not_kept",
+        altered("log", lambda e: e | {"told": e["told"] | {"task_id": "k"}}, **ARTIFACT),
+    ),
+    "an artifact with a name twice": ("not_kept", altered("log", lambda e: e | {"twice": True}, **ARTIFACT)),
+    "an artifact without the result": ("not_kept", altered("log", lambda e: e | {"result": None}, **ARTIFACT)),
+    "another attempt's result": ("not_kept", altered("log", lambda e: e | {"result": "result 2 3\n"}, **ARTIFACT)),
+    "a zip that is damaged": ("lost", [*sound(), {"t": 9.0, "kind": "unread", "job": "j", "code": "X", "words": ""}]),
+    "an end of an earlier attempt's log that is missing": ("log", retried([*LINES[1], *LINES[2]], 30)),
+    "an earlier attempt's log that is missing": ("log", retried(LINES[2], 30)),
+    "an end that is missing before a gap of the next attempt": (
+        "log",
+        retried(
+            [*LINES[1], ["o", 2, 1, 1], ["gap", "[hivemind] 9 bytes are missing here"], ["o", 2, 2, 3], ["e", 2, 1, 3]],
+            30,
+        ),
+    ),
+    "an end that is missing beside a word of something else": (
+        "log",
+        altered(
+            "log",
+            lambda e: e | {"items": [["gap", "[hivemind] the log nears its cap"], ["o", 1, 1, 1], ["e", 1, 1, 3]]},
+            source="stream",
+        ),
+    ),
+    "a lane of the nemesis that ended": ("broke", [*sound(), *fault("cut", 1.0, 2.0, broke="OSError: x")]),
+    "an observer that is gone": ("broke", [*sound(), {"t": 1.0, "kind": "broke", "who": "witness", "why": "x"}]),
+    "a program whose container could not be deleted": (
+        "left_alive",
+        [
+            e | {"verb": "undeleted"} if e.get("verb") == "delete" else e
+            for e in sound()
+            if e["kind"] not in ("exit", "witness")
+        ],
+    ),
+    "a container that was made, never started, and is never seen to end": (
+        "undead",
+        [*sound(), *(e for e in container(2.0, None, container="c2") if e["verb"] in ("create", "created"))],
+    ),
+    "a timeout that is kept late": ("late", overdue("timeout", 16.0)),
+    "a timeout that began again when the job was taken up again": (
+        "late",
+        [
+            *(e if e["kind"] != "submit" else e | {"timeout": 30.0} for e in overdue("timeout", 50.0)),
+            {"t": 25.0, "kind": "kill", "process": "worker@n1", "pid": 1},
+        ],
+    ),
+    "a stop that is carried out late": ("late", overdue("stop", 16.0)),
+    "a timeout that is kept late, whatever was the matter": (
+        "late",
+        [*overdue("timeout", 604.0), *fault("freeze engine", 2.0, 605.0)],
+    ),
+    "an attempt beside the one before the last": (
+        "alive_twice",
+        [
+            *(e for e in FIRST if e.get("container") != "c1"),
+            event(5.2, 6, "waiting", cause="node_lost"),
+            *container(1.0, 8.0),
+            *container(5.5, 5.6, container="c2", attempt=2, node="n2"),
+            *container(5.7, 7.0, container="c3", attempt=3),
+        ],
+    ),
+    "a container that only the engine knows": (
+        "engines_word",
+        [*sound(), {"t": 1.0, "kind": "engine", "action": "start", "container": "c9", "job": "j", "attempt": 1}],
+    ),
+    "an exit code that the engine saw otherwise": (
+        "engines_word",
+        [
+            *sound(),
+            {"t": 5.0, "kind": "engine", "action": "die", "container": "c1", "job": "j", "attempt": 1, "exitCode": "3"},
+        ],
+    ),
     "a container that is left": ("left", [*sound(), {"t": 9.3, "kind": "left", "what": "container", "name": "hm-j-1"}]),
     "a program that runs on": (
         "left_alive",
@@ -199,6 +219,10 @@ HARM: dict[str, tuple[str, list[Entry]]] = {
 }
 
 
+def test_a_sound_journal_passes() -> None:
+    assert check(sound()) == []
+
+
 @pytest.mark.parametrize("harm", HARM)
 def test_harm_turns_it_red(harm: str) -> None:
     rule, entries = HARM[harm]
@@ -224,6 +248,44 @@ def test_a_bundles_job_whose_node_is_lost_waits_for_it_and_runs_there_again() ->
     assert not {"away", "alive_twice"} & rules([*at_home, *first, *lost, *again])
     elsewhere = container(6.0, 7.0, container="c2", attempt=2, node="n2")
     assert "away" in rules([*at_home, *first, *lost, *elsewhere])
+
+
+def test_what_the_nemesis_kept_from_being_ended_is_not_late() -> None:
+    assert "late" not in rules([*overdue("timeout", 60.0), *fault("freeze engine", 5.0, 60.0)])
+    assert "late" not in rules(overdue("timeout", 10.0))
+    assert "late" in rules([*overdue("timeout", 60.0), *fault("cut long", 5.0, 60.0, target="n2")]), "another node's"
+
+
+def test_a_job_may_end_in_the_line_by_a_stop_or_for_a_record_that_is_damaged() -> None:
+    nothing: Entry = {"exit_code": None, "artifact": None}
+    stopped = in_line("node_lost", "cancelled", "stopped", **nothing)
+    damaged = in_line("node_lost", "internal", "failed", evidence="its record was damaged (x) and is kept", **nothing)
+    for journal in (stopped, damaged):
+        assert not {"path", "fenced_accepted"} & rules(journal)
+
+
+def test_a_job_that_no_worker_saw_end_has_no_artifact() -> None:
+    gone = {"state": "failed", "cause": "node_lost", "artifact": None, "evidence": "node n1 was not heard of for 20 s"}
+    lost = [
+        e | GONE if e["kind"] == "log" and e["source"] == "artifact"
+        else e | gone if e["kind"] in ("record", "outcome", "final") else e
+        for e in sound()
+    ]  # fmt: skip
+    assert "not_kept" not in rules(lost)
+
+
+def test_a_result_that_a_full_disk_took_is_forgiven() -> None:
+    cut = altered("log", lambda e: e | {"result": ""}, **ARTIFACT)
+    assert "not_kept" not in rules([*cut, *fault("disk full", 4.0, 6.0)])
+    assert "not_kept" in rules([*cut, *fault("disk full", 4.0, 6.0, target="n2")]), "another node's"
+    assert "not_kept" in rules([*cut, *fault("disk full", 5.5, 6.0)]), "after its end"
+
+
+def test_an_end_that_is_marked_where_it_is_missing_is_no_loss() -> None:
+    word = ["gap", "[hivemind] node n1 was lost: what attempt 1 wrote since is missing here"]
+    assert "log" not in rules(retried([*LINES[1], word, *LINES[2]], 30))
+    assert "log" not in rules(retried([word, *LINES[2]], 30))
+    assert "log" in rules(retried([word, *LINES[1], *LINES[2]], 30)), "the mark was before"
 
 
 def test_a_gap_that_is_marked_is_no_loss() -> None:
@@ -257,7 +319,8 @@ def test_more_than_was_on_its_way_is_not_forgiven_to_an_engine_that_ended(what: 
     ended: Entry = {"t": 2.0, "kind": "kill", "process": "engine", "pid": 1}
     many = [e if e["kind"] != "witness" or e["what"] != "end" else e | {"lines": printed} for e in sound()]
     many = [e if e["kind"] != "submit" else e | {"what": what} for e in many]
-    short = [e if e["kind"] != "log" else e | {"items": [*e["items"], word]} for e in many]
+    result = {"result": f"result 1 {printed}\n"}
+    short = [e if e["kind"] != "log" else e | result | {"items": [*e["items"], word]} for e in many]
     assert rules([*short, ended]) == {"log"}
 
 
