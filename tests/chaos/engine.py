@@ -27,7 +27,9 @@ class Engine(OwnEngine):
         self._journal = journal
         self._ending = threading.Event()
         self._since = time.time()
-        self._recorder = threading.Thread(target=self._record, name="engine events", daemon=True)
+        self._recorder = threading.Thread(
+            target=journal.guarded("engine events", self._record), name="engine events", daemon=True
+        )
         folder.mkdir()
 
     def watch(self) -> None:

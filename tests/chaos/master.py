@@ -8,7 +8,7 @@ import random
 import tempfile
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +52,13 @@ class Master:
         self._open: set[str] = set()
         self._ended: set[str] = set()
         self.acknowledged: set[str] = set()
-        self._threads = [threading.Thread(target=self._assign_all, daemon=True) for _ in range(SENDERS)]
-        self._threads.append(threading.Thread(target=self._cancel_all, daemon=True))
-        self._followers = [threading.Thread(target=self._follow_all, daemon=True) for _ in range(FOLLOWERS)]
-        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._threads = [self._thread("sender", self._assign_all) for _ in range(SENDERS)]
+        self._threads.append(self._thread("canceller", self._cancel_all))
+        self._followers = [self._thread("follower", self._follow_all) for _ in range(FOLLOWERS)]
+        self._listener = self._thread("listener", self._listen)
+
+    def _thread(self, name: str, act: Callable[[], None]) -> threading.Thread:
+        return threading.Thread(target=self._journal.guarded(f"master's {name}", act), name=name, daemon=True)
 
     def start(self) -> None:
         """Begin."""

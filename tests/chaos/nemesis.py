@@ -77,8 +77,12 @@ class Nemesis:
         strikes = {"redis": self._strike_redis, "engine": self._strike_engine}
         self.sniper = Sniper(self.stack.armed, self.stack.journal, self.seed, strikes, self._stopping)
         lanes = (("quick", QUICK, self.quick_gap), ("slow", SLOW, self.slow_gap))
-        self._threads = [threading.Thread(target=self._lane, args=lane, name=lane[0], daemon=True) for lane in lanes]
-        self._threads.append(threading.Thread(target=self.sniper.run, name="sniper", daemon=True))
+        guarded = self.stack.journal.guarded
+        self._threads = [
+            threading.Thread(target=guarded(f"lane {lane[0]}", self._lane), args=lane, name=lane[0], daemon=True)
+            for lane in lanes
+        ]
+        self._threads.append(threading.Thread(target=guarded("sniper", self.sniper.run), name="sniper", daemon=True))
 
     def start(self) -> None:
         """Begin."""

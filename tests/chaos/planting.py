@@ -30,7 +30,7 @@ class Planter:
         }
         self._harmed: set[str] = set()
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="planter", daemon=True)
+        self._thread = threading.Thread(target=stack.journal.guarded("planter", self._run), name="planter", daemon=True)
 
     def start(self) -> None:
         """Begin."""

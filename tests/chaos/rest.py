@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import io
 import json
 import os
@@ -34,6 +35,11 @@ END_WITHIN, CLEAN_WITHIN = 240.0, 30.0
 #: the same where jobs were harmed that cannot end any more
 HARMED_END_WITHIN = 75.0
 READERS = 4
+#: kinds of keys (store/keys.py) that a site has although no job is on its way; all others go with the jobs
+STAYS = (
+    "job", "log", "index", "events", "outbox", "nodes", "node", "boot", "sweeper", "runs", "usage", "site", "lease",
+    "rate",
+)  # fmt: skip
 
 
 def await_end(master: Master, journal: Journal, within: float = END_WITHIN) -> None:
@@ -72,20 +78,27 @@ def leftovers(stack: Stack) -> list[tuple[str, str]]:
 def _in_redis(client: redis.Redis) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     keys = Keys("hivemind")
+    jobs: set[str] = set()
     for raw in client.scan_iter(count=1000):
         name = raw.decode()
-        kind = name.removeprefix("{hivemind}:").partition(":")[0]
+        if not name.startswith(keys.prefix):
+            if client.type(name) == b"list":
+                found.append(("message", f"{name}: {client.llen(name)}"))
+            continue
+        kind, _, rest = name.removeprefix(keys.prefix).partition(":")
         if kind == "reservations":
             found += [("reservation", f"{name}: {field.decode()}") for field in client.hkeys(name)]
-        elif kind in ("secrets", "waiting", "shapes", "quarantine"):
-            found.append((kind, name))
+        elif kind not in STAYS:
+            found.append((kind.partition("/")[0], name))
         elif kind == "lease" and name.rpartition(":")[2] not in WORKERS.values():
             found.append(("lease", name))
         elif kind in ("job", "log") and client.ttl(name) == -1:
             found.append((f"{kind} without an end", name))
-        elif client.type(name) == b"list" and not name.startswith("{"):
-            found.append(("message", f"{name}: {client.llen(name)}"))
-    found += [("active", member.decode()) for member in client.zrange(keys.active, 0, 20)]
+        if kind == "job":
+            jobs.add(rest)
+    indexed = {member.decode() for member in client.zrange(keys.index, 0, -1)}
+    found += [("record that no index knows", job) for job in sorted(jobs - indexed)]
+    found += [("place in the index without a record", job) for job in sorted(indexed - jobs)]
     return found
 
 
@@ -146,7 +159,8 @@ def read_everything(stack: Stack, master: Master, address: str) -> None:
     todo: queue.SimpleQueue[str] = queue.SimpleQueue()
     for job in sorted(master.acknowledged):
         todo.put(job)
-    readers = [threading.Thread(target=_read_jobs, args=(stack, address, todo)) for _ in range(READERS)]
+    read = stack.journal.guarded("reader", _read_jobs)
+    readers = [threading.Thread(target=read, args=(stack, address, todo)) for _ in range(READERS)]
     for reader in readers:
         reader.start()
     for reader in readers:
@@ -154,23 +168,27 @@ def read_everything(stack: Stack, master: Master, address: str) -> None:
 
 
 def _read_jobs(stack: Stack, address: str, todo: queue.SimpleQueue[str]) -> None:
-    keys = Keys("hivemind")
     with Client(address) as client:
         while True:
             try:
                 job = todo.get_nowait()
             except queue.Empty:
                 return
-            try:
-                record = fields(stack.client.hgetall(keys.job(job)))
-                stack.journal.note("record", **(outcome_of(record) | {"job": job}))
-                stack.journal.note("final", job=job, door="gRPC", **_shown(client.get(job)))
-                stack.journal.note("final", job=job, door="HTTP", **_shown(_asked_over_http(job)))
-                stack.journal.note("log", job=job, source="stream", **read_log(client.logs(job)))
-                stack.journal.note("log", job=job, source="artifact", **_fetched(client, job))
-            except (CallError, OSError) as error:
-                code = error.code if isinstance(error, CallError) else type(error).__name__
-                stack.journal.note("unread", job=job, code=code, words=str(error)[:300])
+            read_job(stack.journal, stack.client, client, job)
+
+
+def read_job(journal: Journal, server: redis.Redis, client: Client, job: str) -> None:
+    """One job's record, log and artifact. What cannot be read, for whatever reason, is noted."""
+    try:
+        record = fields(server.hgetall(Keys("hivemind").job(job)))
+        journal.note("record", **(outcome_of(record) | {"job": job}))
+        journal.note("final", job=job, door="gRPC", **_shown(client.get(job)))
+        journal.note("log", job=job, source="stream", **read_log(client.logs(job)))
+        journal.note("log", job=job, source="artifact", **_fetched(client, job))
+        journal.note("final", job=job, door="HTTP", **_shown(_asked_over_http(job)))
+    except Exception as error:  # noqa: BLE001 - a damaged zip, JSON that is none: nothing may pass for read
+        code = error.code if isinstance(error, CallError) else type(error).__name__
+        journal.note("unread", job=job, code=code, words=str(error)[:300])
 
 
 def _asked_over_http(job: str) -> dict[str, Any]:
@@ -195,13 +213,15 @@ def _fetched(client: Client, job: str) -> dict[str, Any]:
             if error.code in ("NOT_FOUND", "FAILED_PRECONDITION"):
                 return {"items": [], "missing": str(error)[:200]}
             raise
-        with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as archive:
+        data = path.read_bytes()
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
             names = archive.namelist()
             reader = LogReader()
             reader.feed("both", archive.read("execution_log.txt"))
             told = json.loads(archive.read("outcome.json"))
             result = archive.read("result.txt").decode() if "result.txt" in names else None
     return {
+        "sha256": hashlib.sha256(data).hexdigest(),
         "truncated": bool((told.get("log") or {}).get("truncated")),
         "items": reader.end(), "result": result, "twice": len(names) != len(set(names)),
         "told": {name: told.get(name) for name in ("task_id", "attempt", "state", "cause", "exit_code")},

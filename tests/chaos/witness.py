@@ -55,7 +55,7 @@ start)
 delete)
     @RUNC@ "$@"
     code=$?
-    note delete "$id"
+    if [ $code -eq 0 ]; then note delete "$id"; else note undeleted "$id"; fi
     exit $code
     ;;
 esac
@@ -83,7 +83,7 @@ class Witness:
         self._poll = select.poll()
         self._wake, self._waker = os.pipe()
         self._poll.register(self._wake, select.POLLIN)
-        self._thread = threading.Thread(target=self._run, name="witness", daemon=True)
+        self._thread = threading.Thread(target=journal.guarded("witness", self._run), name="witness", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
