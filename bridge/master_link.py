@@ -9,7 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from bridge.messages import task_message
 from bridge.options import CHUNK, MAX_MESSAGE, channel_options
-from bridge.reports import Answer, Report, Result, SinkAway, Verdict
+from bridge.reports import Answer, Report, Result, Sending, SinkAway, Verdict
 from bridge.wire.hivemind.v1 import master_pb2
 from hivemind_worker.domain.errors import NotFound
 from hivemind_worker.domain.outcome import BlobRef
@@ -68,17 +68,13 @@ class MasterLink:
             size += message.ByteSize()
         return answers | self._call(term, batch)
 
-    def submit(self, result: Result, offset: int) -> Answer:
-        """One artifact. Raises SinkAway."""
+    def submit(self, result: Result, offset: int) -> Sending:
+        """Begin to send one artifact; gRPC's own threads read it. Raises SinkAway."""
         size = result.ref.size if result.ref else 0
         if not 0 <= offset <= size:
             offset = 0
-        try:
-            messages = self._messages(result, offset)
-            self._named(lambda: self._submit(messages, timeout=6 * self._deadline + size / _SLOWEST))
-        except _Refused as refused:
-            return Answer(Verdict.REFUSED, str(refused))
-        return Answer(Verdict.ACCEPTED)
+        messages, most = self._messages(result, offset), 6 * self._deadline + size / _SLOWEST
+        return _Sending(self._named, self._named(lambda: self._submit.future(messages, timeout=most)))
 
     def close(self) -> None:
         """Give the connection back. Calls under way fail, and nothing of them is settled."""
@@ -106,6 +102,8 @@ class MasterLink:
             if code in _REFUSALS:
                 raise _Refused(details or code.lower()) from None
             raise SinkAway(f"{self._address}: {code}: {details}"[:300]) from None
+        except grpc.FutureCancelledError:
+            raise SinkAway(f"{self._address}: broken off") from None
         except ValueError:  # gRPC's way to say that the channel is closed
             raise SinkAway(f"{self._address}: the connection was closed") from None
 
@@ -123,6 +121,30 @@ class MasterLink:
 
 class _Refused(Exception):
     """The master says that what it was sent is wrong."""
+
+
+class _Sending:
+    """A Sending: a call of gRPC that is under way."""
+
+    def __init__(self, named: Callable[[Callable[[], Any]], Any], call: Any) -> None:
+        self._named = named
+        self._call = call
+
+    def done(self) -> bool:
+        """Whether it is over."""
+        return bool(self._call.done())
+
+    def cancel(self) -> None:
+        """Break it off now; its file is closed."""
+        self._call.cancel()
+
+    def answer(self) -> Answer:
+        """Raises SinkAway."""
+        try:
+            self._named(self._call.result)
+        except _Refused as refused:
+            return Answer(Verdict.REFUSED, str(refused))
+        return Answer(Verdict.ACCEPTED)
 
 
 def _parts(head: dict[str, Any], ref: BlobRef | None, missing: str, file: Any) -> Iterator[Any]:

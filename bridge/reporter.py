@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from time import monotonic
 
 import structlog
 
 from bridge.reports import Answer, Report, Result, Sink, SinkAway, Verdict
+from bridge.results import Results
 from bridge.resync import Resyncer
 from bridge.window import Item, Window
 from hivemind_worker.bootstrap import Stores
@@ -30,18 +29,7 @@ WINDOW, WAVE = 1000, 200
 BLOCK = 0.5
 #: seconds before a master that is away is asked again: at first, and at most
 FIRST, MOST = 0.2, 30.0
-#: artifacts on their way at once
-UPLOADS = 2
 _ENDED = frozenset(state.value for state in TERMINAL)
-
-
-@dataclass(frozen=True, slots=True)
-class _Upload:
-    """An artifact on its way, for an item of a window."""
-
-    item: Item
-    window: Window
-    future: Future[Answer]
 
 
 class Reporter:
@@ -53,16 +41,24 @@ class Reporter:
         self._resyncer = resyncer
         self._sink = sink
         self._node = node
-        self._uploads = ThreadPoolExecutor(UPLOADS, thread_name_prefix="results")
-        self._uploading: list[_Upload] = []
+        self._results = Results(sink)
         self._trouble = ""
         self._first = first
         self._waits: Iterator[float] = backoff(first, MOST)
 
     def serve(self, term: Term, stopping: threading.Event) -> None:
         """Report until told to stop. Raises TermOver, StoreUnavailable."""
+        try:
+            self._report(term, stopping)
+        finally:
+            self._results.drop()
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._sink.close()
+
+    def _report(self, term: Term, stopping: threading.Event) -> None:
         window, after, resync_at = Window(WINDOW), "0", 0.0
-        self._uploading.clear()
         self._clear_trouble(term, force=True)
         while not stopping.is_set():
             newest = self._stores.events.last_id()
@@ -75,11 +71,6 @@ class Reporter:
                 resync_at = monotonic() + self._catch_up(term, stopping, resync)
             if not self._round(term, stopping, window):
                 self._idle(newest, window, stopping)
-
-    def close(self) -> None:
-        """Give the connection back."""
-        self._uploads.shutdown(wait=False, cancel_futures=True)
-        self._sink.close()
 
     # --- in ---------------------------------------------------------------------------------------------
 
@@ -101,7 +92,7 @@ class Reporter:
         """Nothing can be sent: wait for an event, or for one that is held back."""
         due = window.next_at()
         wait = BLOCK if due is None else max(0.01, min(BLOCK, due - monotonic()))
-        if self._uploading or not window.room:
+        if len(self._results) or not window.room:
             stopping.wait(min(wait, 0.05))
         else:
             self._stores.events.read(newest, block=wait, count=1)
@@ -143,9 +134,7 @@ class Reporter:
             for item in sent:
                 answer = answers.get(item.event.task_id, Answer(Verdict.RETRY))
                 if answer.verdict is Verdict.ACCEPTED and answer.result_offset is not None:
-                    result = self._result(reports[item.event.task_id])
-                    sending = self._uploads.submit(self._sink.submit, result, answer.result_offset)
-                    self._uploading.append(_Upload(item, window, sending))
+                    self._results.want(item, window, self._result(reports[item.event.task_id]), answer.result_offset)
                     window.hold(item, math.inf)
                 else:
                     self._sort(item, answer, window, done, aside)
@@ -202,13 +191,8 @@ class Reporter:
         """Artifacts that have arrived, and those that were refused; one that was cut off is tried again."""
         done: list[Item] = []
         aside: dict[Item, str] = {}
-        for upload in [one for one in self._uploading if one.window is window and one.future.done()]:
-            self._uploading.remove(upload)
-            error = upload.future.exception()
-            if error is not None and not isinstance(error, SinkAway):
-                log.error("result not sent", job_id=upload.item.event.task_id, error=repr(error))
-            answer = Answer(Verdict.RETRY) if error is not None else upload.future.result()
-            self._sort(upload.item, answer, window, done, aside)
+        for item, answer in self._results.ended(window):
+            self._sort(item, answer, window, done, aside)
         return done, aside
 
     # --- a master that is away --------------------------------------------------------------------------

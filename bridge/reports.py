@@ -60,14 +60,27 @@ class Result:
     missing: str
 
 
+class Sending(Protocol):
+    """An artifact on its way. Nothing here waits."""
+
+    def done(self) -> bool:
+        """Whether it has arrived, was refused, or was cut off."""
+
+    def cancel(self) -> None:
+        """Break it off now."""
+
+    def answer(self) -> Answer:
+        """What became of it, once it is done. Raises SinkAway."""
+
+
 class Sink(Protocol):
     """A receiver. Threads may share it."""
 
     def deliver(self, term: int, reports: Sequence[Report]) -> Mapping[str, Answer]:
         """Reports of as many jobs; answers by job, those without one to be sent again. Raises SinkAway."""
 
-    def submit(self, result: Result, offset: int) -> Answer:
-        """One artifact from an offset on. Raises SinkAway."""
+    def submit(self, result: Result, offset: int) -> Sending:
+        """Begin to send one artifact from an offset on. Raises SinkAway."""
 
     def close(self) -> None:
         """Give the connection back."""

@@ -10,9 +10,9 @@ from hivemind_worker.domain.job import Job
 from hivemind_worker.store.events import Event, order
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Item:
-    """One report in the making. A resync's has the job as it stood right after the event `event.id`."""
+    """One report in the making, and only equal to itself. A resync's has the job as it stood right after `event.id`."""
 
     event: Event
     resync: Job | None = None

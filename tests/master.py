@@ -37,6 +37,8 @@ class Master(master_pb2_grpc.NodeServiceServicer):
         #: set: an artifact is taken in only after it
         self.result_gate: threading.Event | None = None
         self.reached = threading.Event()
+        #: artifacts that are coming in now, and how many were broken off before they were taken in
+        self.coming, self.broken_off = 0, 0
         self._lock = threading.Lock()
         self._accepted: dict[str, list[Any]] = {}
         self._server: grpc.Server | None = None
@@ -119,8 +121,8 @@ class Master(master_pb2_grpc.NodeServiceServicer):
     def SubmitTaskResult(self, messages: Iterator[Any], context: grpc.ServicerContext) -> Any:
         fault = self._next_fault()
         head = next(messages)
-        if self.result_gate is not None:
-            self.result_gate.wait(60)
+        if self.result_gate is not None and not self._wait_at(self.result_gate, context):
+            return master_pb2.SubmitTaskResultResponse()
         if head.missing:
             self.missing[head.task_id] = head.missing
             self.results[head.task_id] = b""
@@ -135,6 +137,17 @@ class Master(master_pb2_grpc.NodeServiceServicer):
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the artifact is not what its digest says")
         self.results[head.task_id] = content
         return master_pb2.SubmitTaskResultResponse(size=len(content))
+
+    def _wait_at(self, gate: threading.Event, context: grpc.ServicerContext) -> bool:
+        """Whether it opened; False: the caller broke off before."""
+        with self._lock:
+            self.coming += 1
+        while context.is_active() and not gate.wait(0.02):
+            pass
+        with self._lock:
+            self.coming -= 1
+            self.broken_off += not gate.is_set()
+        return gate.is_set()
 
     def _next_fault(self) -> str:
         with self._lock:

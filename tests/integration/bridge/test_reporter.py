@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from bridge.leaders import build_leaders
 from bridge.master_link import MasterLink
 from bridge.reporter import WAVE, WINDOW, Reporter
+from bridge.results import UPLOADS
 from bridge.resync import Resyncer
 from hivemind_worker.bootstrap import Stores, open_stores
 from hivemind_worker.delivery.leader import Leader
@@ -268,6 +269,20 @@ def test_what_was_taken_long_ago_and_is_trimmed_since_is_told_after_a_restart(
     master.down()
 
 
+def test_what_the_master_refuses_of_a_resync_is_set_aside_as_well(
+    stores: Stores, master: Master, client: redis.Redis
+) -> None:
+    with reporting(stores, master):
+        run(stores, "told")
+        settled(stores)
+    run(stores, "bad", "good")
+    client.xtrim(stores.keys.events, maxlen=1, approximate=False)
+    master.refuse["bad"] = "I know no such task"
+    with reporting(stores, master):
+        settled(stores)
+    assert master.last("good").resync
+
+
 @pytest.mark.parametrize("how_lost", ["deleted", "put aside"])
 def test_what_a_lost_stream_had_to_tell_is_told_from_the_records(
     stores: Stores, master: Master, client: redis.Redis, how_lost: str
@@ -382,6 +397,26 @@ def test_a_long_result_holds_up_no_report_of_another_job(stores: Stores, master:
         master.result_gate.set()
         settled(stores)
     assert master.results["a"] == b"x" * 3_000_000
+
+
+def test_results_under_way_are_broken_off_with_the_lead_and_few_at_once(
+    stores: Stores, master: Master, client: redis.Redis, tmp_path: Path
+) -> None:
+    site = Site(stores)
+    site.announce()
+    ref = site.artifact(tmp_path, b"x" * 1000)
+    for i in range(10):
+        site.end(site.start(f"j{i}"), artifact=ref)
+    master.want_results = True
+    master.result_gate = threading.Event()
+    with reporting(stores, master):
+        eventually(lambda: master.coming == UPLOADS)
+        for lost in (1, 2):
+            client.delete(stores.keys.outbox_lead(REPORTS))
+            eventually(lambda lost=lost: (master.broken_off, master.coming) == (lost * UPLOADS, UPLOADS))
+        master.result_gate.set()
+        settled(stores)
+    assert set(master.results) == {f"j{i}" for i in range(10)}
 
 
 def test_a_node_that_stands_alone_has_no_reporter(stores: Stores, settings: Settings) -> None:
