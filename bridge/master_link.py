@@ -55,18 +55,17 @@ class MasterLink:
             response_deserializer=master_pb2.SubmitTaskResultResponse.FromString,
         )
 
-    def deliver(self, term: int, reports: Sequence[Report]) -> Mapping[str, Answer]:
-        """Reports of as many jobs, in as many calls as their size asks for. Raises SinkAway."""
-        answers: dict[str, Answer] = {}
+    def deliver(self, term: int, reports: Sequence[Report]) -> Iterator[Mapping[str, Answer]]:
+        """Reports of as many jobs, in as many calls as their size asks for; yields after each. Raises SinkAway."""
         batch: list[Any] = []
         size = 0
         for message in map(report_message, reports):
             if batch and size + message.ByteSize() > _CALL_BYTES:
-                answers |= self._call(term, batch)
+                yield from self._call(term, batch)
                 batch, size = [], 0
             batch.append(message)
             size += message.ByteSize()
-        return answers | self._call(term, batch)
+        yield from self._call(term, batch)
 
     def submit(self, result: Result, offset: int) -> Sending:
         """Begin to send one artifact; gRPC's own threads read it. Raises SinkAway."""
@@ -80,16 +79,20 @@ class MasterLink:
         """Give the connection back. Calls under way fail, and nothing of them is settled."""
         self._channel.close()
 
-    def _call(self, term: int, batch: Sequence[Any]) -> dict[str, Answer]:
+    def _call(self, term: int, batch: Sequence[Any]) -> Iterator[Mapping[str, Answer]]:
         request = master_pb2.ReportEventsRequest(site=self._site(), node=self._node, term=term, reports=batch)
         try:
             response = self._named(lambda: self._report(request, timeout=self._deadline))
         except _Refused as refused:
             if len(batch) == 1:
-                return {batch[0].task_id: Answer(Verdict.REFUSED, str(refused))}
-            half = len(batch) // 2  # one of them is at fault: find it, and let the others through
-            return self._call(term, batch[:half]) | self._call(term, batch[half:])
-        return {answer.task_id: _answer(answer) for answer in response.answers}
+                yield {batch[0].task_id: Answer(Verdict.REFUSED, str(refused))}
+                return
+            yield {}  # one of them is at fault: find it, and let the others through
+            half = len(batch) // 2
+            yield from self._call(term, batch[:half])
+            yield from self._call(term, batch[half:])
+            return
+        yield {answer.task_id: _answer(answer) for answer in response.answers}
 
     def _named(self, call: Callable[[], Any]) -> Any:
         """Do a call. Raises _Refused, SinkAway."""

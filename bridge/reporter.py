@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from time import monotonic
 
 import structlog
@@ -59,7 +59,8 @@ class Reporter:
 
     def _report(self, term: Term, stopping: threading.Event) -> None:
         window, after, resync_at = Window(WINDOW), "0", 0.0
-        self._clear_trouble(term, force=True)
+        self._trouble, self._waits = "", backoff(self._first, MOST)
+        stale = True  # the trouble that a term before has noted; it stands until a round has come to its end
         while not stopping.is_set():
             newest = self._stores.events.last_id()
             resync = None
@@ -69,7 +70,11 @@ class Reporter:
                 term.note()
             if resync is not None and monotonic() >= resync_at:
                 resync_at = monotonic() + self._catch_up(term, stopping, resync)
-            if not self._round(term, stopping, window):
+            busy = self._round(term, stopping, window)
+            if stale and not self._trouble:
+                term.note(trouble="")
+                stale = False
+            if not busy:
                 self._idle(newest, window, stopping)
 
     # --- in ---------------------------------------------------------------------------------------------
@@ -120,26 +125,53 @@ class Reporter:
     def _round(self, term: Term, stopping: threading.Event, window: Window) -> bool:
         """Send what can be sent, settle what is settled; whether there was anything."""
         done, aside = self._uploaded(window)
+        self._settle(term, window, done, aside)
         wave = window.wave(monotonic(), WAVE)
         reports = self._dressed(wave, window)
-        sent = [item for item in wave if item.event.task_id in reports]
+        sent = {item.event.task_id: item for item in wave if item.event.task_id in reports}
         if sent:
-            try:
-                answers = self._sink.deliver(term.number, [reports[item.event.task_id] for item in sent])
-            except SinkAway as error:
-                self._settle(term, window, done, aside)
-                self._away(term, stopping, error)
-                return True
-            self._clear_trouble(term)
-            for item in sent:
-                answer = answers.get(item.event.task_id, Answer(Verdict.RETRY))
-                if answer.verdict is Verdict.ACCEPTED and answer.result_offset is not None:
-                    self._results.want(item, window, self._result(reports[item.event.task_id]), answer.result_offset)
-                    window.hold(item, math.inf)
-                else:
-                    self._sort(item, answer, window, done, aside)
-        self._settle(term, window, done, aside)
+            self._send(term, stopping, window, sent, reports)
         return bool(sent or done or aside)
+
+    def _send(
+        self,
+        term: Term,
+        stopping: threading.Event,
+        window: Window,
+        sent: dict[str, Item],
+        reports: Mapping[str, Report],
+    ) -> None:
+        """One wave, in as many calls as it takes. What one call brought is settled before the next is made: the calls
+        may take longer in all than a term, and what the master has is not to be told anew because of the others.
+        """
+        try:
+            for answers in self._sink.deliver(term.number, [reports[task_id] for task_id in sent]):
+                self._clear_trouble(term)
+                told = [(sent.pop(task_id), answer) for task_id, answer in answers.items() if task_id in sent]
+                self._take_in(term, window, told, reports)
+                if stopping.is_set():
+                    return
+        except SinkAway as error:
+            self._away(term, stopping, error)
+            return
+        self._take_in(term, window, [(item, Answer(Verdict.RETRY)) for item in sent.values()], reports)
+
+    def _take_in(
+        self, term: Term, window: Window, told: Sequence[tuple[Item, Answer]], reports: Mapping[str, Report]
+    ) -> None:
+        """Do as the master says."""
+        done: list[Item] = []
+        aside: dict[Item, str] = {}
+        for item, answer in told:
+            if answer.verdict is Verdict.ACCEPTED and answer.result_offset is not None:
+                self._results.want(item, window, self._result(reports[item.event.task_id]), answer.result_offset)
+                window.hold(item, math.inf)
+            else:
+                self._sort(item, answer, window, done, aside)
+        if done or aside:
+            self._settle(term, window, done, aside)
+        else:
+            term.note()
 
     def _sort(self, item: Item, answer: Answer, window: Window, done: list[Item], aside: dict[Item, str]) -> None:
         if answer.verdict is Verdict.ACCEPTED:
@@ -205,10 +237,9 @@ class Reporter:
             term.note(trouble=self._trouble)
         rest(term, stopping, next(self._waits))
 
-    def _clear_trouble(self, term: Term, *, force: bool = False) -> None:
-        if self._trouble or force:
-            if self._trouble:
-                log.info("the master answers again")
+    def _clear_trouble(self, term: Term) -> None:
+        if self._trouble:
+            log.info("the master answers again")
             self._trouble, self._waits = "", backoff(self._first, MOST)
             term.note(trouble="")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol
@@ -76,8 +76,10 @@ class Sending(Protocol):
 class Sink(Protocol):
     """A receiver. Threads may share it."""
 
-    def deliver(self, term: int, reports: Sequence[Report]) -> Mapping[str, Answer]:
-        """Reports of as many jobs; answers by job, those without one to be sent again. Raises SinkAway."""
+    def deliver(self, term: int, reports: Sequence[Report]) -> Iterator[Mapping[str, Answer]]:
+        """Reports of as many jobs. Yields after each call that it makes, and no call is as long as a leader's term:
+        answers by job, or none yet. Those left without one are to be sent again. Raises SinkAway.
+        """
 
     def submit(self, result: Result, offset: int) -> Sending:
         """Begin to send one artifact from an offset on. Raises SinkAway."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -28,6 +29,8 @@ class Master(master_pb2_grpc.NodeServiceServicer):
         self.refuse: dict[str, str] = {}
         #: job → why a call that holds it is an INVALID_ARGUMENT as a whole
         self.poison: dict[str, str] = {}
+        #: seconds that every call with reports takes
+        self.delay = 0.0
         self.want_results = False
         self.results: dict[str, bytes] = {}
         self.missing: dict[str, str] = {}
@@ -88,6 +91,7 @@ class Master(master_pb2_grpc.NodeServiceServicer):
     def ReportEvents(self, request: Any, context: grpc.ServicerContext) -> Any:
         fault = self._next_fault()
         self.reached.set()
+        time.sleep(self.delay)
         if fault == "drop":
             context.abort(grpc.StatusCode.UNAVAILABLE, "dropped")
         for report in request.reports:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Protocol
 
 import structlog
@@ -20,11 +21,18 @@ STANDBY = 1.0
 SIGN = 3.0
 
 
+#: what /health says of a far side for which a term was too short
+RAN_OUT = "not while the lead of a bridge lasts; what it was asked is begun anew"
+
+
 class Duty(Protocol):
     """What a leader does."""
 
     def serve(self, term: Term, stopping: threading.Event) -> None:
-        """Work until `stopping` is set. Raises TermOver, StoreUnavailable; both start the duty anew some time."""
+        """Work until `stopping` is set. Raises TermOver, StoreUnavailable; both start the duty anew some time.
+
+        The trouble that is noted may be a term's before; it is taken away once a piece of work has come to its end.
+        """
 
     def close(self) -> None:
         """Give back what it holds; called once, after the last `serve`, or while one hangs."""
@@ -51,21 +59,25 @@ class Leader:
 
     def _run(self) -> None:
         replace = True  # once: whoever leads from this place when we begin is our predecessor, not a twin
+        ran_out = False
         waits = backoff(0.2, 5.0)
         while not self._stopping.is_set():
             try:
                 term = self._outbox.lead(replace=replace)
                 replace = False
                 if term is None:
+                    ran_out = False
                     self._stopping.wait(STANDBY)
                     continue
                 try:
+                    if ran_out:
+                        term.note(trouble=RAN_OUT)
                     self._duty.serve(term, self._stopping)
                     waits = backoff(0.2, 5.0)
                 finally:
                     term.leave()
             except TermOver:
-                log.warning("another process leads now", group=self._outbox.group)
+                ran_out = self._ran_out()
                 self._stopping.wait(STANDBY)
             except HiveMindError as error:
                 log.info("leader waits", group=self._outbox.group, why=str(error))
@@ -73,6 +85,15 @@ class Leader:
             except Exception:
                 log.exception("leader stumbled", group=self._outbox.group)
                 self._stopping.wait(next(waits))
+
+    def _ran_out(self) -> bool:
+        """Whether the term that is over ended of itself: nobody has taken the lead. Says which it was."""
+        with suppress(HiveMindError):
+            if not self._outbox.led():
+                log.warning("the term ran out: a step took longer", group=self._outbox.group)
+                return True
+        log.warning("another process leads now", group=self._outbox.group)
+        return False
 
 
 def backoff(first: float, most: float) -> Iterator[float]:

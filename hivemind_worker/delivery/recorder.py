@@ -62,6 +62,7 @@ class Recorder:
         """Follow the events. Raises TermOver, StoreUnavailable."""
         self._insist(term, stopping, self._history.database().prepare)
         after = "0"  # what the leader before took and did not settle, then what is new
+        stale = True  # the trouble that a term before has noted
         while not stopping.is_set():
             newest = self._events.last_id()
             taken = term.take(BATCH, after=after)
@@ -72,6 +73,9 @@ class Recorder:
                 after = after if after == ">" else max([*taken.gone, *(e.id for e in taken.events)], key=order)
             elif after != ">":
                 after = ">"
+            elif stale:
+                term.note(trouble="")
+                stale = False
             else:
                 self._forget(term, stopping)
                 self._events.read(newest, block=BLOCK, count=1)
@@ -166,9 +170,11 @@ class Recorder:
                 term.note(trouble=str(error))
                 rest(term, stopping, next(waits))
             else:
-                term.note(trouble="")
                 if troubled:
+                    term.note(trouble="")
                     log.info("the history answers again")
+                else:
+                    term.note()
                 return
 
 

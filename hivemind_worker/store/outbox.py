@@ -15,7 +15,7 @@ from typing import Any
 import redis
 
 from hivemind_worker.domain.errors import HiveMindError
-from hivemind_worker.store.connection import Scripts, Words, fields, text
+from hivemind_worker.store.connection import Scripts, Words, fields, named_faults, text
 from hivemind_worker.store.events import Event, event_of
 from hivemind_worker.store.keys import Keys
 
@@ -29,7 +29,7 @@ def history_group(url: str, node_id: str) -> str:
 
 
 class TermOver(HiveMindError):
-    """Another process leads this group of the events now."""
+    """Another process leads this group of the events now, or nobody does: the term was not prolonged in time."""
 
     code = "term_over"
 
@@ -72,6 +72,7 @@ class Outbox:
 
         `whole`: a group that did not exist has everything on record to look through, not only what the stream holds.
         """
+        self._redis: Any = client
         self._scripts = Scripts(client)
         self._keys = keys
         self.group = group
@@ -86,6 +87,11 @@ class Outbox:
         place = self._place if replace else ""
         number = int(self._scripts.run("outbox_lead", keys, [self._who, self._term_ms, place, self.group, self._whole]))
         return Term(self._scripts, self._keys, self.group, number, self._term_ms, self._whole) if number else None
+
+    def led(self) -> bool:
+        """Whether anybody leads now."""
+        with named_faults():
+            return bool(self._redis.exists(self._keys.outbox_lead(self.group)))
 
 
 class Term:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 import redis
 
 from hivemind_worker.bootstrap import Stores
+from hivemind_worker.delivery.leader import RAN_OUT, Leader
 from hivemind_worker.domain.job import State
 from hivemind_worker.store.events import strange
 from hivemind_worker.store.outbox import Outbox, Term, TermOver
@@ -76,6 +79,33 @@ def test_terms_go_on_upwards_after_redis_lost_its_data(stores: Stores, client: r
     client.flushall()
     eventually(lambda: stores.ledger.now_ms() > before.number)
     assert led(stores, "after").number > before.number
+
+
+class _Slow:
+    """A duty that does not manage a single step in its term."""
+
+    def __init__(self, stores: Stores) -> None:
+        self._stores = stores
+        self.seen: list[str] = []
+
+    def serve(self, term: Term, stopping: threading.Event) -> None:
+        self.seen.append(read_status(self._stores.redis, self._stores.keys, GROUP).trouble)
+        eventually(lambda: not read_status(self._stores.redis, self._stores.keys, GROUP).led)
+        term.note()
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_term_that_runs_out_is_told_as_such_not_as_anothers_lead(stores: Stores) -> None:
+    duty = _Slow(stores)
+    leader = Leader(Outbox(stores.redis, stores.keys, GROUP, who="p1", place="n1", term=0.1, whole=False), duty)
+    leader.start()
+    try:
+        eventually(lambda: len(duty.seen) == 2)
+    finally:
+        leader.stop(30)
+    assert duty.seen == ["", RAN_OUT]
 
 
 # --- taking and settling ----------------------------------------------------------------------------------------

@@ -116,6 +116,20 @@ def test_one_report_that_spoils_a_call_is_found_and_set_aside(stores: Stores, ma
     assert status(stores).refused == len(WHOLE)
 
 
+def test_a_wave_that_takes_longer_than_the_term_is_told_call_by_call(stores: Stores, master: Master) -> None:
+    ids = [f"j{i}" for i in range(16)]
+    master.poison["j11"] = "its name offends"
+    master.delay = 0.3
+    site = Site(stores)
+    site.announce()
+    for task_id in ids:
+        site.submit(task_id)
+    with reporting(stores, master, term=1.0):
+        settled(stores)
+    assert (status(stores).delivered, status(stores).refused) == (15, 1)
+    assert sum(len(call) for call in master.calls) == 15
+
+
 def test_an_event_of_an_unknown_kind_is_set_aside_and_the_rest_goes_on(
     stores: Stores, master: Master, client: redis.Redis
 ) -> None:
