@@ -180,9 +180,15 @@ class TaskService:
         grace = request.grace_seconds if request.HasField("grace_seconds") else self._settings.stop_grace
         if not (math.isfinite(grace) and 0 <= grace <= MOST_GRACE):
             raise InvalidField("grace_seconds", f"must be between 0 and {MOST_GRACE:g} seconds, not {grace:g}")
-        cancel = partial(self._stores.jobs.cancel, task_id, grace)
         try:
+            cancel = partial(self._cancel, task_id, grace)
             accepted, state = await asyncio.get_running_loop().run_in_executor(self._quick, cancel)
         except NotFound:
             accepted, state = False, (await self._lookups.job(task_id)).state  # the history may know how it ended
         return task_pb2.CancelTaskResponse(task_id=task_id, state=state.value, accepted=accepted)
+
+    def _cancel(self, task_id: str, grace: float) -> tuple[bool, State]:
+        accepted, state = self._stores.jobs.cancel(task_id, grace)
+        if accepted and state is State.STOPPED:
+            reach("stopped", task_id)
+        return accepted, state

@@ -14,7 +14,7 @@ from importlib import import_module
 
 VARIABLE = "CHAOS_KILLPOINTS"
 
-#: every point, in the order in which a job passes them
+#: every point: those of a job's way in their order, then those beside it
 POINTS = {
     "bundle-kept": "bridge: a bundle is stored, its upload is not answered yet",
     "accepted": "bridge, or worker for a plain Celery client: the record is made, the caller does not know yet",
@@ -31,7 +31,13 @@ POINTS = {
     "recorded": "worker: the outcome is recorded, container and workspace are there",
     "retried": "worker: the job is back in the line, container and workspace of the old attempt are there",
     "container-removed": "worker: the container is gone, the workspace is there",
+    "stopped": "bridge: a job that waited is stopped, the caller does not know yet",
+    "promoted": "worker: jobs whose back-off is over are in the line again, nobody has looked at it",
+    "adopted": "worker: a dead sibling's job is in this worker's hands, nobody runs it",
+    "node-lost": "worker: a job is taken from a lost node, which may still run it",
 }
+#: those that a job passes only where something befell it, in the order of the table
+RARE = ("stopped", "promoted", "adopted", "node-lost")
 
 
 def reach(point: str, task_id: str = "") -> None:

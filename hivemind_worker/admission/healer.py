@@ -18,6 +18,7 @@ from hivemind_worker.domain.fence import standing
 from hivemind_worker.domain.job import HELD
 from hivemind_worker.domain.node import Reservation
 from hivemind_worker.domain.retry import next_step
+from hivemind_worker.killpoints import reach
 from hivemind_worker.settings import Settings
 from hivemind_worker.store.audit import Audit
 from hivemind_worker.store.jobs import JobStore
@@ -75,7 +76,8 @@ class Healer:
 
     def heal(self) -> None:
         """One round. The one rule of recovery: a row of mine whose job I do not run gets its hint again."""
-        self._ledger.promote()
+        if self._ledger.promote():
+            reach("promoted")
         report(self._audit.rows(self._node))
         rows = self._ledger.rows(self._node)
         self._adopt(rows)
@@ -122,6 +124,7 @@ class Healer:
         for task_id, row in rows.items():
             if row.worker in dead and self._ledger.adopt(self._node, task_id, row, self._worker):
                 log.warning("job adopted from a dead worker", job_id=task_id, attempt=row.attempt, worker=row.worker)
+                reach("adopted", task_id)
 
     def _take_from_lost_nodes(self) -> None:
         """Jobs of nodes that this worker has not seen beat for too long go back to the line, or end."""
@@ -141,3 +144,4 @@ class Healer:
                         node=node,
                         goes="back to the line" if step else outcome.state,
                     )
+                    reach("node-lost", job.task_id)

@@ -13,7 +13,7 @@ Span = tuple[float, float]
 #: faults during which no worker can do its work, whatever it does
 EVERYBODY = ("kill redis", "pause redis", "kill engine", "stop engine", "freeze engine", "kill all")
 #: those that strike a whole node, and those that strike one worker
-NODE, WORKER = ("cut long", "disk full"), ("cut", "freeze worker", "stop worker")
+NODE, WORKER = ("cut long", "disk full"), ("cut", "freeze worker", "stop worker", "hold worker")
 #: seconds that a fault lasts at most of which no end is known
 AT_MOST = 30.0
 #: … and a process that is frozen at a point

@@ -76,6 +76,9 @@ class Nemesis:
         self.stack.engine.live_restore = self._rng.random() < 0.5
         strikes = {"redis": self._strike_redis, "engine": self._strike_engine}
         self.sniper = Sniper(self.stack.armed, self.stack.journal, self.seed, strikes, self._stopping)
+        self.sniper.occasions |= {
+            "promoted": self._retries, "adopted": self._dead_sibling, "node-lost": self._lost_node,
+        }  # fmt: skip
         lanes = (("quick", QUICK, self.quick_gap), ("slow", SLOW, self.slow_gap))
         guarded = self.stack.journal.guarded
         self._threads = [
@@ -288,6 +291,37 @@ class Nemesis:
                     self._engine_up(said)
             finally:
                 self._engine_lock.release()
+
+    # --- what brings a point about -------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _retries(self) -> Iterator[None]:
+        """What an engine takes along comes back to the line after a while."""
+        self._strike_engine()
+        yield
+
+    @contextlib.contextmanager
+    def _dead_sibling(self) -> Iterator[None]:
+        """A worker that is killed and does not come back: its node's other one takes its jobs over."""
+        child = self.stack.children["w2"]
+        with self._noted("hold worker", "w2", "at a point"):
+            child.hold()
+            try:
+                self._killed(WORKERS["w2"], child.pid)
+                child.signal(signal.SIGKILL)
+                yield
+            finally:
+                child.up()
+
+    @contextlib.contextmanager
+    def _lost_node(self) -> Iterator[None]:
+        """A node that nobody hears of: the other one takes its jobs."""
+        with self._noted("cut long", "n2", "at a point"):
+            self.stack.proxies.set("n2", "mute")
+            try:
+                yield
+            finally:
+                self.stack.proxies.set("n2", "pass")
 
 
 def _until_gone(pid: int, seconds: float) -> bool:

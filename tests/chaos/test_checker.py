@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from hivemind_worker.killpoints import POINTS, RARE
 from tests.chaos import logs
 from tests.chaos.checker import check
 from tests.chaos.journal import Entry
@@ -221,6 +222,17 @@ HARM: dict[str, tuple[str, list[Entry]]] = {
 
 def test_a_sound_journal_passes() -> None:
     assert check(sound()) == []
+
+
+def test_every_kill_point_needs_a_kill_of_the_process_that_is_there() -> None:
+    long = altered("campaign", lambda e: e | {"minutes": 10})
+    points: list[Entry] = [
+        {"t": 1.0, "kind": "point", "action": "kill", "name": name, "process": "n2"} for name in POINTS
+    ]
+    assert "missed" not in rules([*long, *points])
+    for name in RARE:
+        struck = [e | {"action": "freeze"} if e["name"] == name else e for e in points]
+        assert "missed" in rules([*long, *struck]), name
 
 
 @pytest.mark.parametrize("harm", HARM)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from hivemind_worker.killpoints import POINTS, RARE
 from tests.chaos import sniper as module
 from tests.chaos.journal import Journal
 from tests.chaos.sniper import Sniper
@@ -99,11 +100,39 @@ def test_a_process_waits_at_its_point_until_another_was_struck(range_: Range) ->
     assert [path.name for path in range_.armed.iterdir() if path.name.startswith(".struck")] == []
 
 
+def test_a_rare_point_is_brought_about_while_it_is_armed(range_: Range, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PATIENCE_RARE", 0.2)
+    seen: list[tuple[str, bool]] = []
+
+    @contextmanager
+    def occasion() -> Iterator[None]:
+        seen.append(("begins", (range_.armed / "adopted").exists()))
+        yield
+        seen.append(("ends", (range_.armed / "adopted").exists()))
+
+    range_.sniper.occasions["adopted"] = occasion
+    range_.sniper.shoot("adopted", "kill")
+    assert seen == [("begins", True), ("ends", True)]
+    assert (range_.armed / "adopted").exists(), "it waits on for what is rare"
+    range_.sniper.shoot("promoted", "kill")
+    assert len(seen) == 2, "it belongs to one point"
+
+
+def test_what_was_not_struck_yet_comes_first_and_what_is_rare_last(range_: Range) -> None:
+    range_.sniper.hit |= {"claimed", "adopted"}
+    turn = range_.sniper.turn(1)
+    assert sorted(turn) == sorted(POINTS)
+    assert turn[-2:] == ["claimed", "adopted"]
+    assert set(turn[-5:-2]) == set(RARE) - {"adopted"}
+    assert not set(range_.sniper.turn(0)) & {"claimed", "adopted"}
+
+
 def test_a_sniper_that_is_told_to_stop_leaves_nothing_armed_and_nobody_frozen(
     range_: Range, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "WAYS", ("freeze",))
     monkeypatch.setattr(module, "POINTS", ("claimed",))
+    monkeypatch.setattr(module, "RARE", ("adopted",))
     monkeypatch.setattr(module, "GAP", (60.0, 60.0))
     range_.sniper.hit.add("claimed")
     thread = threading.Thread(target=range_.sniper.run)
@@ -116,3 +145,4 @@ def test_a_sniper_that_is_told_to_stop_leaves_nothing_armed_and_nobody_frozen(
         assert not thread.is_alive()
         assert child.communicate(timeout=30)[0] == b"out\n"
     assert not (range_.armed / "claimed").exists()
+    assert not (range_.armed / "adopted").exists()
