@@ -139,6 +139,7 @@ class Nemesis:
     def _stop_worker(self, fault: Fault, said: dict[str, Any]) -> None:
         """As an upgrade or an operator does it."""
         pid, began = self.stack.signal_worker(fault.target, signal.SIGTERM), time.monotonic()
+        said["asked"] = pid is not None
         if pid is not None and _until_gone(pid, 20):
             said["took"] = round(time.monotonic() - began, 3)
 
@@ -266,7 +267,8 @@ class Nemesis:
         child, began = self.stack.children["n1"], time.monotonic()
         child.hold()
         try:
-            if child.signal(signal.SIGTERM) and child.wait_gone(30):
+            said["asked"] = child.signal(signal.SIGTERM)
+            if said["asked"] and child.wait_gone(30):
                 said["took"] = round(time.monotonic() - began, 3)
             self._wait(2.0 * fault.lasts)
         finally:

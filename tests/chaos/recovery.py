@@ -1,8 +1,14 @@
-"""How long recovery took: from a worker's death to its next deed, and what that added to the jobs it ran. Pure."""
+"""How long recovery took: from a worker's death to its next deed, and what that added to the jobs it ran. Pure.
+
+Where something else lay across it the product's own time cannot be told from the other's: that is left out of the
+figures, and how many were is said beside them.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from tests.chaos.faults import AFTER, spoilt
@@ -14,21 +20,38 @@ from tests.chaos.story import TERMINAL, lives
 DEEDS = ("preparing", "running", "collecting", *TERMINAL)
 #: seconds after a kill in which another fault spoils the measurement
 WATCHED = 8.0
+#: why something is left out
+ACROSS, AGAIN = "another fault lay across it", "killed again before"
+NEVER, IDLE = "no deed of it until the campaign's end", "no deed of it, and the load was over within 8 s"
+LATER, FROZEN, STAYED = "it was back only after the end", "it was frozen", "still there when the patience was over"
+
+
+@dataclass
+class Measured:
+    """Seconds that were measured, and why others were not."""
+
+    values: list[float] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
+
+    def summary(self) -> dict[str, Any]:
+        """Count and percentiles, and how many were left out for which reason."""
+        left = {f"left out ({why})": many for why, many in sorted(self.left_out.items())}
+        return summary(self.values) | left
 
 
 def recovery(entries: list[Entry]) -> dict[str, dict[str, Any]]:
     """Figures in seconds."""
-    again = consuming_again(entries)
     added, plain = delays(entries)
     return {
-        "consuming again after kill -9 of the worker, s": summary(again),
-        "container's end to recorded outcome, undisturbed, s": summary(plain),
-        "the same where the worker was killed and back while it ran, s": summary(added),
-        "orderly stop, s": summary(orderly_stops(entries)),
+        "consuming again after kill -9 of the worker, s": consuming_again(entries).summary(),
+        "the same, whatever else lay across it, s": consuming_again(entries, whatever=True).summary(),
+        "container's end to recorded outcome, undisturbed, s": plain.summary(),
+        "the same where the worker was killed and back while it ran, s": added.summary(),
+        "orderly stop, s": orderly_stops(entries).summary(),
     }
 
 
-def orderly_stops(entries: list[Entry]) -> list[float]:
+def orderly_stops(entries: list[Entry]) -> Measured:
     """How long workers and supervisors took to leave when asked; those that a freeze kept from hearing it left out."""
     frozen = [
         (entry["target"], entry["began"], entry["t"])
@@ -41,12 +64,15 @@ def orderly_stops(entries: list[Entry]) -> list[float]:
         for target, worker in WORKERS.items()
         if worker == entry["process"]
     ]
-    return [
-        entry["took"]
-        for entry in entries
-        if entry["kind"] == "fault" and entry.get("took") is not None
-        if not any(who == entry["target"] and begin < entry["t"] and end > entry["began"] for who, begin, end in frozen)
-    ]
+    found = Measured()
+    for stop in (e for e in entries if e["kind"] == "fault" and e["what"] == "end" and e.get("asked", "took" in e)):
+        if any(who == stop["target"] and begin < stop["t"] and end > stop["began"] for who, begin, end in frozen):
+            found.left_out[FROZEN] += 1
+        elif "took" not in stop:
+            found.left_out[STAYED] += 1
+        else:
+            found.values.append(stop["took"])
+    return found
 
 
 def summary(values: Sequence[float]) -> dict[str, Any]:
@@ -61,45 +87,52 @@ def summary(values: Sequence[float]) -> dict[str, Any]:
     return {"n": len(ordered), "p50": at(0.5), "p95": at(0.95), "max": round(ordered[-1], 2)}
 
 
-def consuming_again(entries: list[Entry]) -> list[float]:
-    """From each kill -9 of a worker to the next deed of a worker of that name; where nothing else hindered it."""
-    found = []
+def consuming_again(entries: list[Entry], *, whatever: bool = False) -> Measured:
+    """From each kill -9 of a worker to the next deed of a worker of that name; where nothing else hindered it, or
+    `whatever` did."""
+    found = Measured()
+    over = next((e["t"] for e in entries if e["kind"] == "fault" and e["name"] == "none"), float("inf"))
     for name in WORKERS.values():
-        hindered = spoilt(entries, name)
+        hindered = [] if whatever else spoilt(entries, name)
         kills = [entry["t"] for entry in entries if entry["kind"] == "kill" and entry["process"] == name]
-        deeds = [e["t"] for e in entries if e["kind"] == "event" and e["state"] in DEEDS and e["worker"] == name]
+        deeds = _deeds(entries, name)
         for t in kills:
             again = next((deed for deed in deeds if deed > t + 0.2), None)
             until = again or t + WATCHED
-            if any(begin < until and end > t - AFTER for begin, end in hindered) or any(t < o < until for o in kills):
-                continue
-            if again is not None:
-                found.append(again - t)
+            if any(begin < until and end > t - AFTER for begin, end in hindered):
+                found.left_out[ACROSS] += 1
+            elif any(t < other < until for other in kills):
+                found.left_out[AGAIN] += 1
+            elif again is None:
+                found.left_out[IDLE if over < t + WATCHED else NEVER] += 1
+            else:
+                found.values.append(again - t)
     return found
 
 
-def delays(entries: list[Entry]) -> tuple[list[float], list[float]]:
+def _deeds(entries: list[Entry], worker: str) -> list[float]:
+    return [e["t"] for e in entries if e["kind"] == "event" and e["state"] in DEEDS and e["worker"] == worker]
+
+
+def delays(entries: list[Entry]) -> tuple[Measured, Measured]:
     """From a container's end to its recorded one: for those whose worker was killed and back, and for the rest."""
     ended = {(e["job"], e["attempt"]): e for e in entries if e["kind"] == "event" and e["state"] in TERMINAL}
-    disturbed: list[float] = []
-    plain: list[float] = []
+    disturbed, plain = Measured(), Measured()
     known = {name: spoilt(entries, name) for name in WORKERS.values()}
     kills = {name: [e["t"] for e in entries if e["kind"] == "kill" and e["process"] == name] for name in known}
-    deeds = {
-        name: [e["t"] for e in entries if e["kind"] == "event" and e["state"] in DEEDS and e["worker"] == name]
-        for name in known
-    }
+    deeds = {name: _deeds(entries, name) for name in known}
     for life in lives(entries):
         end = ended.get((life.job, life.attempt))
         if end is None or life.ended is None or end["worker"] not in known:
             continue
-        worker = end["worker"]
-        if any(begin < end["t"] and finish > life.started for begin, finish in known[worker]):
-            continue
+        worker, took = end["worker"], end["t"] - life.ended
         mine = [t for t in kills[worker] if life.started < t < end["t"]]
         back = [next((deed for deed in deeds[worker] if deed > t + 0.2), end["t"]) for t in mine]
-        if not mine:
-            plain.append(end["t"] - life.ended)
-        elif max(back) < life.ended:
-            disturbed.append(end["t"] - life.ended)
+        into = disturbed if mine else plain
+        if any(begin < end["t"] and finish > life.started for begin, finish in known[worker]):
+            into.left_out[ACROSS] += 1
+        elif mine and max(back) >= life.ended:
+            into.left_out[LATER] += 1
+        else:
+            into.values.append(took)
     return disturbed, plain

@@ -64,13 +64,14 @@ def await_clean(stack: Stack) -> None:
 
 
 def leftovers(stack: Stack) -> list[tuple[str, str]]:
-    """What is there although no job is: (kind, name)."""
+    """What is there although no job is, and which worker is not there: (kind, name)."""
     found: list[tuple[str, str]] = []
     found += [("container", one["Names"][0].lstrip("/")) for one in stack.engine.ask("/containers/json?all=1")]
     found += [("network", name) for name in stack.engine.networks()]
     for node, state in stack.nodes.items():
         found += [("workspace", f"{node}/{path.name}") for path in (state / "workspaces").iterdir()]
         found += [("temporary file", f"{node}/{name}") for name in _temporary(state / "tmp")]
+    found += [("absence of", worker) for worker in sorted(set(WORKERS.values()) - stack.leases())]
     found += _in_redis(stack.client)
     return found
 

@@ -118,6 +118,21 @@ def test_a_rare_point_is_brought_about_while_it_is_armed(range_: Range, monkeypa
     assert len(seen) == 2, "it belongs to one point"
 
 
+def test_a_rare_point_waits_armed_while_others_have_their_turn(range_: Range, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "POINTS", ("recorded",))
+    monkeypatch.setattr(module, "RARE", ("claimed",))
+    thread = threading.Thread(target=range_.sniper.run)
+    thread.start()
+    with range_.process() as child:
+        assert child.wait(30) == -9
+        range_.journal.await_more("kill", 0, 30)
+    range_.stopping.set()
+    range_.sniper.stop()
+    thread.join(30)
+    assert told(range_) == [("claimed", "kill", "worker@n1", "t1")]
+    assert list(range_.armed.glob("[a-z]*")) == []
+
+
 def test_what_was_not_struck_yet_comes_first_and_what_is_rare_last(range_: Range) -> None:
     range_.sniper.hit |= {"claimed", "adopted"}
     turn = range_.sniper.turn(1)
