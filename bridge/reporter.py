@@ -9,9 +9,10 @@ from time import monotonic
 
 import structlog
 
+from bridge.catch_up import CatchUp
 from bridge.reports import Answer, Report, Result, Sink, SinkAway, Verdict
 from bridge.results import Results
-from bridge.resync import Resyncer
+from bridge.resync import STEP, Resyncer
 from bridge.window import Item, Window
 from hivemind_worker.bootstrap import Stores
 from hivemind_worker.delivery.absence import why_absent
@@ -19,7 +20,7 @@ from hivemind_worker.delivery.leader import backoff, rest
 from hivemind_worker.domain.errors import HistoryUnavailable
 from hivemind_worker.domain.job import TERMINAL, Job, view
 from hivemind_worker.store.events import order, strange
-from hivemind_worker.store.outbox import Resync, Term
+from hivemind_worker.store.outbox import Term
 
 log = structlog.get_logger()
 
@@ -42,6 +43,7 @@ class Reporter:
         self._sink = sink
         self._node = node
         self._results = Results(sink)
+        self._walk = CatchUp(resyncer)
         self._trouble = ""
         self._first = first
         self._waits: Iterator[float] = backoff(first, MOST)
@@ -58,30 +60,34 @@ class Reporter:
         self._sink.close()
 
     def _report(self, term: Term, stopping: threading.Event) -> None:
-        window, after, resync_at = Window(WINDOW), "0", 0.0
+        window, after = Window(WINDOW), "0"
+        self._walk = CatchUp(self._resyncer)
         self._trouble, self._waits = "", backoff(self._first, MOST)
         stale = True  # the trouble that a term before has noted; it stands until a round has come to its end
         while not stopping.is_set():
             newest = self._stores.events.last_id()
-            resync = None
-            if window.room:
-                after, resync = self._refill(term, window, after)
-            else:
-                term.note()
-            if resync is not None and monotonic() >= resync_at:
-                resync_at = monotonic() + self._catch_up(term, stopping, resync)
+            after = self._refill(term, window, after)
+            walked = self._walk.read(window.room)
+            if walked is not None:
+                window.put(walked)
+                self._walk.settle(term, ())  # a step may be empty
             busy = self._round(term, stopping, window)
             if stale and not self._trouble:
                 term.note(trouble="")
                 stale = False
-            if not busy:
+            if not busy and walked is None:
                 self._idle(newest, window, stopping)
 
     # --- in ---------------------------------------------------------------------------------------------
 
-    def _refill(self, term: Term, window: Window, after: str) -> tuple[str, Resync | None]:
+    def _refill(self, term: Term, window: Window, after: str) -> str:
         """Read on as far as there is room: first what the leader before left unsettled, then what is new."""
-        taken = term.take(window.room, after=after)
+        room = window.room - (STEP if self._walk.reading else 0)
+        if room <= 0:
+            term.note()
+            return after
+        taken = term.take(room, after=after)
+        self._walk.follow(taken.resync)
         aside = {event.id: why for event in taken.events if (why := strange(event))}
         if aside:
             log.warning("events set aside", group="reports", events=aside)
@@ -91,7 +97,7 @@ class Reporter:
         if after != ">":
             ids = [*taken.gone, *(event.id for event in taken.events)]
             after = max(ids, key=order) if ids else ">"
-        return after, taken.resync
+        return after
 
     def _idle(self, newest: str, window: Window, stopping: threading.Event) -> None:
         """Nothing can be sent: wait for an event, or for one that is held back."""
@@ -101,24 +107,6 @@ class Reporter:
             stopping.wait(min(wait, 0.05))
         else:
             self._stores.events.read(newest, block=wait, count=1)
-
-    def _catch_up(self, term: Term, stopping: threading.Event, resync: Resync) -> float:
-        """Report every job that changed since a gap; seconds to leave it alone, should the history be away."""
-        log.warning("events were lost; reporting every job that changed", since=resync.since)
-        try:
-            for step in self._resyncer.steps(resync):
-                window = Window(max(1, len(step.items)))
-                window.put(step.items)
-                while window and not stopping.is_set():
-                    if not self._round(term, stopping, window):
-                        rest(term, stopping, 0.05)
-                if stopping.is_set():
-                    return 0.0
-                term.walked(resync, step.place)
-        except HistoryUnavailable as error:
-            log.warning("the rest of the resync waits for the history", why=str(error))
-            return MOST
-        return 0.0
 
     # --- out --------------------------------------------------------------------------------------------
 
@@ -164,7 +152,7 @@ class Reporter:
         aside: dict[Item, str] = {}
         for item, answer in told:
             if answer.verdict is Verdict.ACCEPTED and answer.result_offset is not None:
-                self._results.want(item, window, self._result(reports[item.event.task_id]), answer.result_offset)
+                self._results.want(item, self._result(reports[item.event.task_id]), answer.result_offset)
                 window.hold(item, math.inf)
             else:
                 self._sort(item, answer, window, done, aside)
@@ -190,6 +178,7 @@ class Reporter:
             term.settle([item.event.id for item in done if item.resync is None], refused)
         for item in (*done, *aside):
             window.settle(item)
+        self._walk.settle(term, (*done, *aside))
 
     def _dressed(self, wave: Sequence[Item], window: Window) -> dict[str, Report]:
         """The reports of a wave by job. One whose outcome cannot be looked up now is held back."""
@@ -223,7 +212,7 @@ class Reporter:
         """Artifacts that have arrived, and those that were refused; one that was cut off is tried again."""
         done: list[Item] = []
         aside: dict[Item, str] = {}
-        for item, answer in self._results.ended(window):
+        for item, answer in self._results.ended():
             self._sort(item, answer, window, done, aside)
         return done, aside
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import structlog
 
 from bridge.reports import Answer, Result, Sending, Sink, SinkAway, Verdict
-from bridge.window import Item, Window
+from bridge.window import Item
 
 log = structlog.get_logger()
 
@@ -21,7 +21,6 @@ class _Wanted:
     """An artifact that the master asked for, from a byte on."""
 
     item: Item
-    window: Window
     result: Result
     offset: int
 
@@ -38,15 +37,15 @@ class Results:
     def __len__(self) -> int:
         return len(self._line) + len(self._under_way)
 
-    def want(self, item: Item, window: Window, result: Result, offset: int) -> None:
+    def want(self, item: Item, result: Result, offset: int) -> None:
         """Send this in its turn."""
-        self._line.append(_Wanted(item, window, result, offset))
+        self._line.append(_Wanted(item, result, offset))
 
-    def ended(self, window: Window) -> list[tuple[Item, Answer]]:
-        """What the master says of a window's that have ended since; others take their place."""
+    def ended(self) -> list[tuple[Item, Answer]]:
+        """What the master says of those that have ended since; others take their place."""
         answers, under_way = list[tuple[Item, Answer]](), list[tuple[_Wanted, Sending]]()
         for wanted, sending in self._under_way:
-            if wanted.window is window and sending.done():
+            if sending.done():
                 answers.append((wanted.item, _answer(wanted, sending)))
             else:
                 under_way.append((wanted, sending))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import structlog
@@ -13,7 +12,6 @@ from hivemind_worker.store.events import Event, order
 from hivemind_worker.store.history import History
 from hivemind_worker.store.index import Place
 from hivemind_worker.store.jobs import JobStore
-from hivemind_worker.store.outbox import Resync
 from hivemind_worker.store.walk import Walk
 
 log = structlog.get_logger()
@@ -27,7 +25,7 @@ _HISTORY = "history "
 
 @dataclass(frozen=True, slots=True)
 class ResyncStep:
-    """Some reports, and where to go on once they are delivered; None: that was all."""
+    """Some reports, and where to go on behind them; None: that was all."""
 
     items: tuple[Item, ...]
     place: str | None
@@ -41,40 +39,32 @@ class Resyncer:
         self._walk = walk
         self._history = history
 
-    def steps(self, resync: Resync) -> Iterator[ResyncStep]:
-        """From where the walk has come to, to its end. Take the next step after the one before is delivered.
+    def step(self, since: str, place: str) -> ResyncStep:
+        """What changed since the event `since`, from where the walk has come to.
 
         Redis comes first: what it lets go of in between is in the history by then.
         """
-        since = order(resync.since)[0] - MARGIN
-        in_history = resync.place.startswith(_HISTORY)
-        if not in_history:
-            yield from self._redis(since, _place(resync.place))
-        place = resync.place.removeprefix(_HISTORY) if in_history else ""
-        yield from self._archive(since, _place(place))
+        moment = order(since)[0] - MARGIN
+        if place.startswith(_HISTORY):
+            return self._archive(moment, _place(place.removeprefix(_HISTORY)))
+        return self._redis(moment, _place(place))
 
-    def _redis(self, since: int, after: Place | None) -> Iterator[ResyncStep]:
-        while True:
-            step = self._walk.step(after, STEP)
-            if step.broken:
-                log.warning("records that cannot be read are left out of the resync", broken=step.broken)
-            changed = [job for job in step.jobs if not job.state.terminal or (job.times.finished or 0) >= since]
-            after = step.after
-            place = _HISTORY if after is None else f"{after[0]}:{after[1]}"
-            yield ResyncStep(tuple(item_of(job, step.newest) for job in changed), place)
-            if after is None:
-                return
+    def _redis(self, since: int, after: Place | None) -> ResyncStep:
+        step = self._walk.step(after, STEP)
+        if step.broken:
+            log.warning("records that cannot be read are left out of the resync", broken=step.broken)
+        changed = [job for job in step.jobs if not job.state.terminal or (job.times.finished or 0) >= since]
+        place = _HISTORY if step.after is None else f"{step.after[0]}:{step.after[1]}"
+        return ResyncStep(tuple(item_of(job, step.newest) for job in changed), place)
 
-    def _archive(self, since: int, after: Place | None) -> Iterator[ResyncStep]:
-        while True:
-            found = self._history.ended_since(since, after, STEP)
-            kept = self._jobs.get_many([job.task_id for job in found])
-            only_here = [job for job, known in zip(found, kept, strict=True) if known is None]
-            if len(found) < STEP:
-                yield ResyncStep(tuple(item_of(job, "0-0") for job in only_here), None)
-                return
-            after = (found[-1].times.finished or 0, found[-1].task_id)
-            yield ResyncStep(tuple(item_of(job, "0-0") for job in only_here), f"{_HISTORY}{after[0]}:{after[1]}")
+    def _archive(self, since: int, after: Place | None) -> ResyncStep:
+        found = self._history.ended_since(since, after, STEP)
+        kept = self._jobs.get_many([job.task_id for job in found])
+        only_here = [job for job, known in zip(found, kept, strict=True) if known is None]
+        place = None
+        if len(found) == STEP:
+            place = f"{_HISTORY}{found[-1].times.finished or 0}:{found[-1].task_id}"
+        return ResyncStep(tuple(item_of(job, "0-0") for job in only_here), place)
 
 
 def item_of(job: Job, newest: str) -> Item:

@@ -27,6 +27,8 @@ class Master(master_pb2_grpc.NodeServiceServicer):
         self.faults: list[str] = []
         self.calls: list[list[Any]] = []
         self.refuse: dict[str, str] = {}
+        #: jobs whose reports are for later
+        self.put_off: set[str] = set()
         #: job → why a call that holds it is an INVALID_ARGUMENT as a whole
         self.poison: dict[str, str] = {}
         #: seconds that every call with reports takes
@@ -111,7 +113,7 @@ class Master(master_pb2_grpc.NodeServiceServicer):
     def _answer(self, i: int, report: Any, fault: str) -> Any:
         if report.task_id in self.refuse:
             return ANSWER(task_id=report.task_id, verdict=ANSWER.REFUSED, reason=self.refuse[report.task_id])
-        if fault == "retry" and i % 2 == 0:
+        if report.task_id in self.put_off or (fault == "retry" and i % 2 == 0):
             return ANSWER(task_id=report.task_id, verdict=ANSWER.RETRY)
         self._accepted.setdefault(report.task_id, []).append(report)
         wanted = self.want_results and report.state in ("completed", "failed", "stopped")

@@ -38,11 +38,13 @@ class TermOver(HiveMindError):
 class Resync:
     """Events after `since` were trimmed unread: records that changed since then stand in for them.
 
-    `place` is how far the walk over the records has come, in the walker's own words.
+    `place` is how far the walk over the records has come, in the walker's own words. `gap` counts the gaps: a walk that
+    is under way is told a newer one by it, and begins anew.
     """
 
     since: str
     place: str
+    gap: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,7 @@ class Term:
         return Taken(
             events=tuple(event_of(i, fields(body)) for i, body in entries if body),
             gone=tuple(i for i, body in entries if not body),
-            resync=Resync(noted["since"], noted["place"]) if noted else None,
+            resync=Resync(noted["since"], noted["place"], noted.get("gap", 0)) if noted else None,
         )
 
     def settle(self, delivered: Sequence[str] = (), aside: Mapping[str, str] | None = None) -> None:
@@ -150,8 +152,8 @@ class Term:
         if place is None:
             self.note(resync="")
             return None
-        self.note(resync=json.dumps({"since": resync.since, "place": place}))
-        return Resync(resync.since, place)
+        self.note(resync=json.dumps({"since": resync.since, "place": place, "gap": resync.gap}))
+        return Resync(resync.since, place, resync.gap)
 
     def leave(self) -> None:
         """Give the lead back."""

@@ -33,7 +33,8 @@ local function note_resync(outbox, since)
   local noted = redis.call('HGET', outbox, 'resync')
   local before = noted and cjson.decode(noted).since
   if before and later(since, before) then since = before end
-  redis.call('HSET', outbox, 'resync', cjson.encode({ since = since, place = '' }))
+  local gap = tonumber(redis.call('HGET', outbox, 'gaps') or 0)
+  redis.call('HSET', outbox, 'resync', cjson.encode({ since = since, place = '', gap = gap }))
 end
 
 local function note_gap(outbox, since)

@@ -20,7 +20,7 @@ from bridge.leaders import build_leaders
 from bridge.master_link import MasterLink
 from bridge.reporter import WAVE, WINDOW, Reporter
 from bridge.results import UPLOADS
-from bridge.resync import Resyncer
+from bridge.resync import STEP, Resyncer
 from hivemind_worker.bootstrap import Stores, open_stores
 from hivemind_worker.delivery.leader import Leader
 from hivemind_worker.domain.outcome import Cause
@@ -315,6 +315,71 @@ def test_what_a_lost_stream_had_to_tell_is_told_from_the_records(
     assert master.last("lost").state == "failed"
     assert master.last("new").state == "completed"
     assert status(stores).gaps == 1
+
+
+def test_one_job_that_is_put_off_in_a_resync_holds_up_no_other_and_is_not_forgotten(
+    stores: Stores, master: Master, client: redis.Redis
+) -> None:
+    with reporting(stores, master):
+        run(stores, "told")
+        settled(stores)
+    run(stores, *(f"j{i:03}" for i in range(STEP + 100)), "stuck")
+    client.xtrim(stores.keys.events, maxlen=1, approximate=False)
+    master.put_off = {"j050", "stuck"}
+    others = {"told", *(f"j{i:03}" for i in range(STEP + 100))} - {"j050"}
+    with reporting(stores, master):
+        eventually(lambda: master.jobs() == others)
+        run(stores, "fresh")
+        eventually(lambda: master.states("fresh") == WHOLE)
+        assert status(stores).resyncing
+        assert status(stores).lag_entries == 0
+    with reporting(stores, master):  # the place in Redis is before those that were put off
+        run(stores, "fresher")
+        eventually(lambda: master.states("fresher") == WHOLE)
+        assert status(stores).resyncing
+        master.put_off = set()
+        settled(stores)
+    assert master.last("j050").state == master.last("stuck").state == "completed"
+
+
+def test_a_long_result_holds_up_no_resync(stores: Stores, master: Master, client: redis.Redis, tmp_path: Path) -> None:
+    with reporting(stores, master):
+        run(stores, "told")
+        settled(stores)
+    site = Site(stores)
+    site.end(site.start("large"), artifact=site.artifact(tmp_path, b"x" * 1000))
+    run(stores, *(f"j{i:03}" for i in range(STEP)))
+    client.xtrim(stores.keys.events, maxlen=1, approximate=False)
+    master.want_results = True
+    master.results |= dict.fromkeys(("told", "fresh", *(f"j{i:03}" for i in range(STEP))), b"")
+    master.result_gate = threading.Event()
+    with reporting(stores, master):
+        eventually(lambda: len(master.jobs()) == STEP + 2)
+        run(stores, "fresh")
+        eventually(lambda: master.states("fresh") == WHOLE)
+        assert status(stores).resyncing
+        master.result_gate.set()
+        settled(stores)
+    assert master.results["large"] == b"x" * 1000
+
+
+def test_a_second_gap_during_a_resync_is_looked_through_as_well(
+    stores: Stores, master: Master, client: redis.Redis
+) -> None:
+    with reporting(stores, master):
+        run(stores, "told")
+        settled(stores)
+        master.put_off = {"first"}
+        run(stores, "first")
+        client.delete(stores.keys.events)
+        eventually(lambda: status(stores).resyncing)
+        run(stores, "second")
+        client.delete(stores.keys.events)
+        eventually(lambda: status(stores).gaps == 2)
+        eventually(lambda: master.last("second") is not None)
+        master.put_off = set()
+        settled(stores)
+    assert master.last("first").state == master.last("second").state == "completed"
 
 
 def test_a_resync_cut_short_goes_on_with_the_next_bridge(stores: Stores, master: Master, client: redis.Redis) -> None:
