@@ -20,6 +20,7 @@ from bridge.wire.hivemind.v1 import node_pb2_grpc, task_pb2_grpc
 from hivemind_worker.bootstrap import Stores, open_stores
 from hivemind_worker.settings import Settings, load_settings
 from tests.conftest import valkey_binary
+from tests.master import Master
 
 
 @contextmanager
@@ -88,6 +89,15 @@ def tasks(channel: grpc.Channel) -> task_pb2_grpc.TaskServiceStub:
 def nodes(channel: grpc.Channel) -> node_pb2_grpc.NodeControlServiceStub:
     """The generated stub, as any master would use it."""
     return node_pb2_grpc.NodeControlServiceStub(channel)
+
+
+@pytest.fixture
+def master() -> Iterator[Master]:
+    """One that answers."""
+    found = Master()
+    found.up()
+    yield found
+    found.down()
 
 
 class OwnRedis:
