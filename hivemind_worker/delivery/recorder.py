@@ -158,23 +158,26 @@ class Recorder:
             log.info("forgetting put off", why=str(error))
 
     def _insist(self, term: Term, stopping: threading.Event, call: Callable[[], None]) -> None:
-        """Do it, however long the database is away; say so where /health finds it. Returns early on a stop."""
+        """Do it, however long the database is away; say so where /health finds it. Returns early on a stop.
+
+        Since when it is asked is noted before, for a call to a database that hangs says nothing more, and outlasts the
+        term.
+        """
         waits, troubled = backoff(0.5, 30.0), False
         while not stopping.is_set():
+            term.note(asked=str(self._ledger.now_ms()))
             try:
                 call()
             except HistoryUnavailable as error:
                 if not troubled:
                     log.warning("the history does not answer; jobs stay in Redis", why=str(error))
                 troubled = True
-                term.note(trouble=str(error))
+                term.note(trouble=str(error), asked="")
                 rest(term, stopping, next(waits))
             else:
+                term.note(asked="", **({"trouble": ""} if troubled else {}))
                 if troubled:
-                    term.note(trouble="")
                     log.info("the history answers again")
-                else:
-                    term.note()
                 return
 
 

@@ -11,6 +11,8 @@ from hivemind_worker.store.outbox_status import OutboxStatus, read_status
 
 #: entries behind which a follower that says nothing is wrong counts as late all the same: half of what the stream holds
 LATE = 100_000
+#: seconds after which a far side that was asked and says nothing counts as one that hangs
+PATIENCE = 5.0
 
 
 class Outboxes:
@@ -57,6 +59,9 @@ def finding(status: OutboxStatus, far_side: str) -> tuple[bool, str]:
         said += f", the oldest for {status.lag_seconds:.0f} s"
     if status.refused:
         said += f", {status.refused} set aside"
+    if status.asked_seconds > PATIENCE:
+        silent = "" if status.led else ", and the bridge that asked has said nothing since"
+        return False, f"{far_side} does not answer: it was asked {status.asked_seconds:.0f} s ago{silent}; {said}"
     if not status.led:
         return False, f"no bridge serves {far_side}; {said}"
     if status.trouble:

@@ -21,6 +21,9 @@ from hivemind_worker.store.index import Place
 
 #: seconds that a writer waits for another's lock, and a reader
 _WRITER_PATIENCE, _READER_PATIENCE = 5.0, 1.0
+#: a server whose machine vanished is given up after 25 s, whether it was being waited for or written to; seconds, and
+#: the last in milliseconds
+_ALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 25_000}
 #: one migration at a time: the number of PostgreSQL's advisory lock
 _MIGRATION_LOCK = 0x686D_6A6F_6273
 
@@ -159,7 +162,7 @@ class Database:
 
     def _open(self, write: bool) -> Engine:
         if self._file is None:
-            options = {"connect_timeout": 5, "options": "-c statement_timeout=10000 -c lock_timeout=5000"}
+            options = {"connect_timeout": 5, "options": "-c statement_timeout=10000 -c lock_timeout=5000", **_ALIVE}
             return create_engine(
                 self._url, pool_size=2, max_overflow=2, pool_timeout=2, pool_pre_ping=True, connect_args=options
             )

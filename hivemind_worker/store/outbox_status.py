@@ -31,6 +31,8 @@ class OutboxStatus:
     resyncing: bool
     #: what keeps the leader from its work, in a sentence; '' when nothing does
     trouble: str
+    #: seconds for which the leader has waited for an answer, as far as it says; 0: it does not wait
+    asked_seconds: float = 0.0
 
     @property
     def delivered_seconds(self) -> float:
@@ -59,6 +61,7 @@ def read_status(client: redis.Redis, keys: Keys, group: str) -> OutboxStatus:
         delivered_at=int(noted.get("delivered_at", 0)),
         resyncing="resync" in noted,
         trouble=noted.get("trouble", ""),
+        asked_seconds=max(0, now - int(noted["asked"])) / 1000 if "asked" in noted else 0.0,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
+from typing import Any
 
 from bridge.leaders import build_recorder
 from hivemind_worker.bootstrap import Stores
@@ -16,6 +17,7 @@ from hivemind_worker.store.outbox import Outbox, history_group
 from hivemind_worker.store.outbox_status import OutboxStatus, read_status
 from tests.builders import job
 from tests.postgres import Postgres
+from tests.site import Site
 
 _NUMBERS = count()
 
@@ -41,16 +43,23 @@ def ended(task_id: str, created: int = 1_700_000_000_000, cause: Cause = Cause.O
     return made.model_copy(update={"assignment": made.assignment.model_copy(update=given)})
 
 
+def run(stores: Stores, task_id: str, cause: Cause = Cause.OK, **given: Any) -> None:
+    """A job from its arrival to its end."""
+    site = Site(stores)
+    site.announce()
+    site.end(site.start(task_id, **given), cause)
+
+
 @contextmanager
-def recording(stores: Stores, settings: Settings, who: str = "p1") -> Iterator[Leader]:
-    """A recorder at work in a thread of the test."""
+def recording(stores: Stores, settings: Settings, who: str = "p1", term: float = 15) -> Iterator[Leader]:
+    """A recorder at work in a thread of the test; `term` in seconds."""
     outbox = Outbox(
         stores.redis,
         stores.keys,
         history_group(settings.history, settings.node_id),
         who=who,
         place=settings.node_id,
-        term=15,
+        term=term,
         whole=True,
     )
     leader = Leader(outbox, build_recorder(stores, settings))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import signal
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,10 +21,8 @@ from hivemind_worker.store.history import History
 from hivemind_worker.store.history_schema import STEPS, VERSION, migrate, version_of
 from hivemind_worker.store.history_sql import Database, RowsRefused
 from tests.disks import MIB, fill, small_disk
-from tests.integration.history_kit import ended, fresh_database, recording, status
-from tests.postgres import Postgres
+from tests.integration.history_kit import ended, fresh_database, recording, run, status
 from tests.processes import eventually
-from tests.site import Site
 
 ANY: dict[str, Any] = {"state": "", "owner": None, "after": None}
 
@@ -80,12 +77,6 @@ def raw(url: str, statement: str, **values: Any) -> list[Any]:
             return list(result) if result.returns_rows else []
     finally:
         engine.dispose()
-
-
-def run(stores: Stores, task_id: str, cause: Cause = Cause.OK, **given: Any) -> None:
-    site = Site(stores)
-    site.announce()
-    site.end(site.start(task_id, **given), cause)
 
 
 # --- what goes wrong --------------------------------------------------------------------------------------------
@@ -199,38 +190,6 @@ def test_a_file_that_is_no_database_is_named_and_not_touched(settings: Settings,
     with pytest.raises(HistoryUnavailable, match="not a database"):
         stores.history.page(state=None, owner=None, after=None, limit=1)
     assert file.read_bytes().startswith(b"my diary")
-
-
-def test_a_server_that_is_away_is_waited_for_and_loses_nothing(settings: Settings, stores: Stores) -> None:
-    server = Postgres()
-    try:
-        server.up()
-        chosen = settings.model_copy(update={"history_url": type(settings.redis_url)(server.url)})  # type: ignore[misc]
-        node = open_stores(chosen)
-        with recording(node, chosen):
-            run(node, "before")
-            eventually(lambda: "before" in node.history.get_many(["before"]))
-            server.down()
-            run(node, "during")
-            eventually(lambda: status(node, chosen).trouble != "")
-            assert node.catalogue.list().note.startswith("older jobs are missing: the history does not answer")
-            assert [job.task_id for job in node.catalogue.list().jobs] == ["during", "before"]
-            with pytest.raises(HistoryUnavailable, match="Redis does not know job nobody"):
-                node.catalogue.get("nobody")
-            server.up()
-            eventually(lambda: status(node, chosen).lag_entries == 0)
-        assert set(node.history.get_many(["before", "during"])) == {"before", "during"}
-        server.signal(signal.SIGSTOP)
-        try:
-            with pytest.raises(HistoryUnavailable, match="no answer within"):
-                node.history.get_many(["before"])
-            with pytest.raises(HistoryUnavailable, match="a moment ago"):
-                node.history.get_many(["before"])
-        finally:
-            server.signal(signal.SIGCONT)
-        node.close()
-    finally:
-        server.remove()
 
 
 def test_a_stalled_recorder_that_wakes_up_settles_nothing(node: Stores, own: Settings) -> None:
