@@ -13,7 +13,7 @@ from hivemind_worker.bootstrap import Stores
 from hivemind_worker.domain.outcome import Cause
 from hivemind_worker.settings import Settings
 from hivemind_worker.store.outbox import REPORTS
-from tests.integration.bridge.reporter_kit import WHOLE, reporting, run, settled, status
+from tests.integration.bridge.reporter_kit import WHOLE, end_told, reporting, run, settled, status
 from tests.integration.history_kit import recording
 from tests.integration.history_kit import status as history_status
 from tests.master import Master
@@ -127,12 +127,12 @@ def test_one_job_that_is_put_off_in_a_resync_holds_up_no_other_and_is_not_forgot
     with reporting(stores, master):
         eventually(lambda: master.jobs() == others)
         run(stores, "fresh")
-        eventually(lambda: master.states("fresh") == WHOLE)
+        eventually(lambda: end_told(master, "fresh"))
+        eventually(lambda: status(stores).lag_entries == 0)
         assert status(stores).resyncing
-        assert status(stores).lag_entries == 0
     with reporting(stores, master):  # the place in Redis is before those that were put off
         run(stores, "fresher")
-        eventually(lambda: master.states("fresher") == WHOLE)
+        eventually(lambda: end_told(master, "fresher"))
         assert status(stores).resyncing
         master.put_off = set()
         settled(stores)
@@ -153,7 +153,7 @@ def test_a_long_result_holds_up_no_resync(stores: Stores, master: Master, client
     with reporting(stores, master):
         eventually(lambda: len(master.jobs()) == STEP + 2)
         run(stores, "fresh")
-        eventually(lambda: master.states("fresh") == WHOLE)
+        eventually(lambda: end_told(master, "fresh"))
         assert status(stores).resyncing
         master.result_gate.set()
         settled(stores)
@@ -173,7 +173,7 @@ def test_a_second_gap_during_a_resync_is_looked_through_as_well(
         run(stores, "second")
         client.delete(stores.keys.events)
         eventually(lambda: status(stores).gaps == 2)
-        eventually(lambda: master.last("second") is not None)
+        eventually(lambda: end_told(master, "second"))
         master.put_off = set()
         settled(stores)
     assert master.last("first").state == master.last("second").state == "completed"
