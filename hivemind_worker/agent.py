@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +17,7 @@ from hivemind_worker.admission.controller import Controller
 from hivemind_worker.admission.healer import Healer, Rules
 from hivemind_worker.admission.hinter import Hinter
 from hivemind_worker.admission.intake import Intake
+from hivemind_worker.admission.naming import Name
 from hivemind_worker.admission.partition import Partition, patience
 from hivemind_worker.admission.rules import Rules as PolicyRules
 from hivemind_worker.admission.running import Running
@@ -34,6 +36,7 @@ from hivemind_worker.execution.handle import Handle
 from hivemind_worker.execution.janitor import Janitor
 from hivemind_worker.execution.room import no_room
 from hivemind_worker.execution.runner import Runner
+from hivemind_worker.execution.since import Moment
 from hivemind_worker.housekeeping import Rounds, housekeeping
 from hivemind_worker.settings import Settings
 from hivemind_worker.store.connection import prober
@@ -59,6 +62,7 @@ class Agent:
     intake: Intake
     running: Running[Handle]
     runner: Runner
+    name: Name
     collector: Collector
     controller: Controller
     #: only where the node was told to stop when it is cut off
@@ -115,10 +119,17 @@ def take_name(settings: Settings, worker: str) -> IO[bytes]:
     return lock
 
 
+def owner_of(lock: IO[bytes]) -> str:
+    """What a worker's name belongs to: the locked file, on this machine as long as that runs. Who has the lock knows
+    that whoever had it before is dead; of a copy of the directory, or another machine's, it knows nothing."""
+    there = os.fstat(lock.fileno())
+    return f"{Moment.now().boot}:{there.st_dev}:{there.st_ino}"
+
+
 def build_agent(settings: Settings, *, worker: str, queue: HintQueue, leave: Callable[[str], None]) -> Agent:
     """Wire a worker. Redis and the engine may be away; they are needed only once there is work.
 
-    Raises HiveMindError when another worker holds the name.
+    Raises HiveMindError when another worker holds the name here. Of one elsewhere `leave` is told later.
     """
     lock = take_name(settings, worker)
     stores = open_stores(settings)
@@ -146,14 +157,20 @@ def build_agent(settings: Settings, *, worker: str, queue: HintQueue, leave: Cal
     running: Running[Handle] = Running()
     describe = describer(settings, engine, gpus, refusals, scores)
     partition = watch_partition(settings, running)
+    name = Name(
+        stores.ledger,
+        node=node,
+        worker=worker,
+        owner=owner_of(lock),
+        lease=LEASE_BEATS * settings.beat,
+        refuse=leave,
+    )
     controller = Controller(
         jobs=stores.jobs,
         ledger=stores.ledger,
         keys=stores.keys,
         ear=Ear(stores.redis, [stores.keys.wake, stores.keys.control(node)]),
         running=running,
-        node=node,
-        worker=worker,
         describe=describe,
         ready=lambda: engine.healthy() and not no_room(settings.state),
         hinter=hinter,
@@ -173,7 +190,7 @@ def build_agent(settings: Settings, *, worker: str, queue: HintQueue, leave: Cal
         partition=partition,
         beat=settings.beat,
         admitter=admitter,
-        lease=LEASE_BEATS * settings.beat,
+        name=name,
     )
     janitor = Janitor(engine, settings, site_id=stores.ledger.site_id, node=node)
     return Agent(
@@ -185,6 +202,7 @@ def build_agent(settings: Settings, *, worker: str, queue: HintQueue, leave: Cal
         intake=Intake(stores.jobs, stores.ledger, stores.bundles, settings),
         running=running,
         runner=runner,
+        name=name,
         collector=Collector(stores.artifacts, stores.staging.folder, ArtifactLimits.of(settings)),
         controller=controller,
         partition=partition,

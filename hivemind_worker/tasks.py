@@ -168,6 +168,8 @@ def run_attempt(agent: Agent, task_id: str, attempt: int) -> Job | None:
 
 def claim(agent: Agent, task_id: str, attempt: int) -> Job:
     """Take the attempt up. Raises StaleAttempt, RecordTooNew, RecordCorrupt, StoreUnavailable."""
+    if not agent.name.held:  # a twin's hints are on this queue, too, and its rows bear this name
+        raise StoreUnavailable("whether this worker's name is its own is not known yet")
     return agent.stores.jobs.claim(task_id, attempt, node=agent.node, worker=agent.worker, boot=agent.boot)
 
 

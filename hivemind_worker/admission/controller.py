@@ -16,9 +16,10 @@ import structlog
 from hivemind_worker.admission.admitter import Admitter
 from hivemind_worker.admission.healer import Healer
 from hivemind_worker.admission.hinter import Hinter
+from hivemind_worker.admission.naming import Name
 from hivemind_worker.admission.partition import Partition
 from hivemind_worker.admission.running import Running
-from hivemind_worker.domain.errors import StoreUnavailable
+from hivemind_worker.domain.errors import NameHeld, StoreUnavailable
 from hivemind_worker.domain.node import Node
 from hivemind_worker.store.jobs import JobStore
 from hivemind_worker.store.keys import Keys
@@ -44,8 +45,6 @@ class Controller:
         keys: Keys,
         ear: Ear,
         running: Running[Any],
-        node: str,
-        worker: str,
         describe: Callable[[], Node],
         ready: Callable[[], bool],
         hinter: Hinter,
@@ -53,13 +52,13 @@ class Controller:
         partition: Partition | None,
         beat: float,
         admitter: Admitter,
-        lease: float,
+        name: Name,
     ) -> None:
         self._jobs, self._ledger, self._keys, self._ear = jobs, ledger, keys, ear
-        self._running, self._name, self._worker = running, node, worker
+        self._running, self._name = running, name
         self._describe, self._ready, self._hinter, self._healer = describe, ready, hinter, healer
         self._partition = partition
-        self._beat_seconds, self._admitter, self._lease = beat, admitter, lease
+        self._beat_seconds, self._admitter = beat, admitter
         self._stopping = threading.Event()
         self._next_beat = 0.0
         self._away = False
@@ -92,10 +91,13 @@ class Controller:
                     log.info("redis is back")
             except StoreUnavailable as error:
                 self._healer.redis_is_away()
+                self._name.redis_is_away()
                 if not self._away:
                     self._away = True
                     log.warning("redis is away; nothing is admitted", error=str(error))
                 self._next_beat = 0.0
+                self._stopping.wait(RECONNECT_PAUSE)
+            except NameHeld:
                 self._stopping.wait(RECONNECT_PAUSE)
             except Exception:
                 # The loop is the node's heart: one bad record must not stop it.
@@ -124,7 +126,7 @@ class Controller:
     def _beat(self) -> None:
         measured = self._describe()
         at = time.monotonic()
-        self._ledger.announce(measured, worker=self._worker, lease_seconds=self._lease)
+        self._name.beat(measured)
         if self._partition is not None:
             self._partition.heard(at)
         self._admitter.look()  # before attempts are taken up: their containers' caps go by it
@@ -145,7 +147,7 @@ class Controller:
 
     def _retire(self) -> None:
         try:
-            self._ledger.retire(self._name, self._worker)
+            self._name.retire()
         except StoreUnavailable:
             log.info("lease left to lapse: redis is away")
         finally:

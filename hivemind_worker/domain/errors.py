@@ -12,6 +12,7 @@ HiveMindError                internal
 │   └── AdoptedAttempt       adopted        this very attempt is in another worker's hands
 ├── RecordTooNew             too_new        a job's record was written by a newer release
 ├── RecordCorrupt            corrupt        a job's record is damaged
+├── NameHeld                 name           another worker has this one's name
 ├── StoreUnavailable         store_away     Redis does not answer
 ├── HistoryUnavailable       history_away   the history's database does not answer
 ├── EngineUnavailable        engine_away    the container engine does not answer
@@ -115,6 +116,16 @@ class RecordCorrupt(HiveMindError):
     """A job's record is damaged."""
 
     code = "corrupt"
+
+
+class NameHeld(HiveMindError):
+    """Another worker has this one's name; its lease is good for `left_ms` (negative: it has none)."""
+
+    code = "name"
+
+    def __init__(self, worker: str, left_ms: int) -> None:
+        super().__init__(f"another worker has the name {worker}")
+        self.left_ms = left_ms
 
 
 class StoreUnavailable(HiveMindError):

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import redis
 
-from hivemind_worker.domain.errors import NotFound
+from hivemind_worker.domain.errors import NameHeld, NotFound
 from hivemind_worker.domain.line import Candidate, Claim, Front, Promise, Window, predict, typical
 from hivemind_worker.domain.node import Gpu, Node, NodeCaps, NodeState, NodeUsage, Reservation
 from hivemind_worker.domain.resources import RESOURCES, Amount
@@ -66,9 +66,16 @@ class Ledger:
 
     # --- nodes ----------------------------------------------------------------------------------------
 
-    def announce(self, node: Node, *, worker: str, lease_seconds: float) -> None:
-        """Write what a node has and that this worker lives. The node's chosen state (draining) is left alone."""
+    def announce(self, node: Node, *, worker: str, lease_seconds: float, owner: str = "", take: bool = False) -> None:
+        """Write what a node has and that this worker lives. The node's chosen state (draining) is left alone.
+
+        `owner`: to whom the worker's name belongs. Raises NameHeld when that is another, unless told to `take` it.
+        """
         key = self._keys.node(node.node)
+        about: list[str | int] = [worker, owner, int(lease_seconds * 1000), int(take)]
+        ours, number = self._scripts.run("own", [key, self._keys.lease(node.node, worker)], about)
+        if not ours:
+            raise NameHeld(worker, number)
         alloc = {f"alloc_{name}": getattr(node.allocatable, name) for name in RESOURCES}
         body = {
             "capacity": node.capacity.model_dump_json(),
@@ -84,7 +91,7 @@ class Ledger:
             "gpu_trouble": node.gpu_trouble,
             "cpu_factor": node.cpu_factor,
             "cpu_score": node.cpu_score,
-            "heartbeat": self.now_ms(),
+            "heartbeat": number,
             **alloc,
         }
         with named_faults():
@@ -93,7 +100,6 @@ class Ledger:
             pipe.hset(key, mapping=body)
             pipe.hsetnx(key, "state", NodeState.UP.value)
             pipe.hset(key, f"worker:{worker}", body["heartbeat"])
-            pipe.set(self._keys.lease(node.node, worker), "1", px=int(lease_seconds * 1000))
             pipe.execute()
 
     def retire(self, node: str, worker: str) -> None:
@@ -101,7 +107,7 @@ class Ledger:
         with named_faults():
             pipe = self._redis.pipeline(transaction=True)
             pipe.delete(self._keys.lease(node, worker))
-            pipe.hdel(self._keys.node(node), f"worker:{worker}")
+            pipe.hdel(self._keys.node(node), f"worker:{worker}", f"owner:{worker}")
             pipe.execute()
 
     def node(self, name: str) -> Node:
