@@ -34,6 +34,7 @@ from hivemind_worker.execution.device_refusals import DeviceRefusals
 from hivemind_worker.execution.engine import Engine
 from hivemind_worker.execution.handle import Handle
 from hivemind_worker.execution.janitor import Janitor
+from hivemind_worker.execution.node_names import note_name
 from hivemind_worker.execution.room import no_room
 from hivemind_worker.execution.runner import Runner
 from hivemind_worker.execution.since import Moment
@@ -134,6 +135,7 @@ def build_agent(settings: Settings, *, worker: str, queue: HintQueue, leave: Cal
     lock = take_name(settings, worker)
     stores = open_stores(settings)
     node = settings.node_id
+    note_name(settings.state, node)
     engine = Engine(settings)
     gpus, refusals = GpuMonitor(), DeviceRefusals(engine, settings.state)
     refusals.begin()

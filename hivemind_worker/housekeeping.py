@@ -13,6 +13,7 @@ from hivemind_worker.bootstrap import Stores
 from hivemind_worker.domain.errors import HiveMindError
 from hivemind_worker.execution.handle import Handle
 from hivemind_worker.execution.janitor import Attempt, Janitor
+from hivemind_worker.execution.node_names import noted_names
 from hivemind_worker.settings import Settings
 from hivemind_worker.store.staging import sweep_staging
 
@@ -83,7 +84,10 @@ def housekeeping(
     """The rounds of one worker."""
 
     def rows() -> frozenset[Attempt]:
-        return frozenset((task_id, row.attempt) for task_id, row in stores.ledger.rows(node).items())
+        # A job of an earlier name is that name's until it counts as lost.
+        names = {node} | noted_names(settings.state)
+        held = (row for name in names for row in stores.ledger.rows(name).items())
+        return frozenset((task_id, row.attempt) for task_id, row in held)
 
     def sweep() -> None:
         sweep_staging(settings.state / "tmp")

@@ -16,6 +16,7 @@ import structlog
 from hivemind_worker.domain.errors import EngineUnavailable, HiveMindError
 from hivemind_worker.execution.engine import Engine
 from hivemind_worker.execution.found import Found
+from hivemind_worker.execution.node_names import noted_names
 from hivemind_worker.execution.sandbox import LABEL_ATTEMPT, LABEL_NODE, LABEL_SITE, LABEL_TASK
 from hivemind_worker.execution.workspace import Workspace, list_workspaces
 from hivemind_worker.settings import Settings
@@ -36,9 +37,9 @@ class Kept:
 
 
 def doomed_containers(
-    found: Iterable[Found], live: Collection[Attempt], bodies: Collection[str], *, site: str, node: str
+    found: Iterable[Found], live: Collection[Attempt], bodies: Collection[str], *, site: str, nodes: Collection[str]
 ) -> list[Found]:
-    """The containers of this site and node that no row stands behind. Pure.
+    """The containers of this site and of these names of a node that no row stands behind. Pure.
 
     `bodies`: the jobs that this worker has bodies for. Such a body may be cleaning up after its end, so what does not
     run is left to it; what does run is stopped, whoever watches it: its attempt was fenced off.
@@ -47,7 +48,7 @@ def doomed_containers(
         container
         for container in found
         if container.labels.get(LABEL_SITE) == site
-        and container.labels.get(LABEL_NODE) == node
+        and container.labels.get(LABEL_NODE) in nodes
         and attempt_of(container) not in live
         and (container.running or container.labels.get(LABEL_TASK, "") not in bodies)
     ]
@@ -78,25 +79,29 @@ class Janitor:
 
     def __init__(self, engine: Engine, settings: Settings, *, site_id: Callable[[], str], node: str) -> None:
         self._engine = engine
+        self._state = settings.state
         self._base = settings.state / "workspaces"
         self._ask_site = site_id
         self._site: str | None = None
         self._node = node
 
     def sweep(self, rows: Callable[[], Collection[Attempt]], bodies: Callable[[], Collection[str]] = frozenset) -> None:
-        """One round. `rows`: the attempts that rows of this node stand for; asked after everything was listed.
+        """One round. `rows`: the attempts that rows of this node, by all its names, stand for; asked after everything
+        was listed.
 
         Containers first: a workspace goes only after the container that may write to it.
         Raises StoreUnavailable and EngineUnavailable, and then nothing more is removed.
         """
         self._site = self._site or self._ask_site()
-        found = self._engine.list({LABEL_SITE: self._site, LABEL_NODE: self._node})
+        nodes = {self._node} | noted_names(self._state)
+        ours = self._engine.list({LABEL_SITE: self._site})
+        found = [container for container in ours if container.labels.get(LABEL_NODE) in nodes]
         workspaces = list_workspaces(self._base)
         if not found and not workspaces:
             return
         busy = frozenset(bodies())  # before the rows: a body that ends meanwhile has lost its row by then
         live = frozenset(rows())
-        doomed = doomed_containers(found, live, busy, site=self._site, node=self._node)
+        doomed = doomed_containers(found, live, busy, site=self._site, nodes=nodes)
         gone = {container.id for container in doomed if self._remove(container)}
         mounted = {attempt_of(container) for container in found if container.id not in gone}
         self._sweep_workspaces(workspaces, live | mounted, busy)

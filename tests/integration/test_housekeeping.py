@@ -98,3 +98,23 @@ def test_what_was_left_while_the_engine_was_away_goes_once_it_is_back(
         proxy.mend()
         eventually(lambda: engine.inspect(orphan) is None)
         eventually(lambda: not orphaned.exists())
+
+
+def test_a_node_that_is_renamed_ends_what_it_began_under_its_old_name_once_that_is_lost(
+    settings: Settings, stores: Stores, engine: Engine, output: Path
+) -> None:
+    quick = {"HIVEMIND_BEAT": "0.5", "HIVEMIND_HEARTBEAT_TIMEOUT": "2", "HIVEMIND_NODE_LOST_AFTER": "4"}
+    script = '[ "$HIVEMIND_ATTEMPT" = 2 ] || { touch began; sleep 600; }'
+    with worker(settings, stores, output, **quick) as child:
+        stores.jobs.create(new_job("moves", image=BUSYBOX, command=("sh", "-c", script)))
+        until(stores, "moves", State.RUNNING)
+        child.kill()
+        child.wait(10)
+    renamed = settings.model_copy(update={"node_id": "n1b"})
+    files = settings.state / "workspaces" / "moves-1" / "work"
+    with worker(renamed, stores, output, **quick):
+        assert engine.inspect("hm-moves-1") is not None
+        job = until(stores, "moves")
+        assert (job.state, job.attempt, job.node) == (State.COMPLETED, 2, "n1b")
+        eventually(lambda: engine.inspect("hm-moves-1") is None)
+        eventually(lambda: not files.exists())

@@ -23,7 +23,7 @@ def container(
 
 
 def doomed(found: Found, *live: tuple[str, int], bodies: tuple[str, ...] = ()) -> bool:
-    return bool(doomed_containers([found], frozenset(live), bodies, site="s", node="n"))
+    return bool(doomed_containers([found], frozenset(live), bodies, site="s", nodes={"n", "earlier"}))
 
 
 def test_a_container_with_a_row_is_left_alone() -> None:
@@ -34,6 +34,11 @@ def test_a_container_with_a_row_is_left_alone() -> None:
 def test_another_sites_and_another_nodes_containers_are_left_alone() -> None:
     assert not doomed(container(site="other"))
     assert not doomed(container(node="other"))
+
+
+def test_what_an_earlier_name_of_the_node_left_goes_once_no_row_of_that_name_stands_behind_it() -> None:
+    assert not doomed(container(node="earlier"), ("a", 1))
+    assert doomed(container(node="earlier"), ("a", 2))
 
 
 @pytest.mark.parametrize("status", ["created", "running", "paused", "exited", "dead"])
