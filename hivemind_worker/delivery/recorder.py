@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from time import monotonic
 
 import structlog
@@ -62,7 +63,7 @@ class Recorder:
         """Follow the events. Raises TermOver, StoreUnavailable."""
         self._insist(term, stopping, self._history.database().prepare)
         after = "0"  # what the leader before took and did not settle, then what is new
-        stale = True  # the trouble that a term before has noted
+        stale = True  # the trouble that a term before has noted; it stands until what that left is written
         while not stopping.is_set():
             newest = self._events.last_id()
             taken = term.take(BATCH, after=after)
@@ -73,12 +74,12 @@ class Recorder:
                 after = after if after == ">" else max([*taken.gone, *(e.id for e in taken.events)], key=order)
             elif after != ">":
                 after = ">"
-            elif stale:
-                term.note(trouble="")
-                stale = False
             else:
                 self._forget(term, stopping)
                 self._events.read(newest, block=BLOCK, count=1)
+            if stale:
+                term.note(trouble="")
+                stale = False
 
     def close(self) -> None:
         """Holds nothing."""
@@ -152,33 +153,40 @@ class Recorder:
         self._forget_at = monotonic() + FORGET_EVERY
         before = self._ledger.now_ms() - self._retention_ms
         try:
-            while self._history.database().forget(before, BATCH) == BATCH and not stopping.is_set():
-                term.note()
+            more = True
+            while more and not stopping.is_set():
+                with self._asking(term):
+                    more = self._history.database().forget(before, BATCH) == BATCH
         except HistoryUnavailable as error:
             log.info("forgetting put off", why=str(error))
 
     def _insist(self, term: Term, stopping: threading.Event, call: Callable[[], None]) -> None:
-        """Do it, however long the database is away; say so where /health finds it. Returns early on a stop.
-
-        Since when it is asked is noted before, for a call to a database that hangs says nothing more, and outlasts the
-        term.
-        """
+        """Do it, however long the database is away; say so where /health finds it. Returns early on a stop."""
         waits, troubled = backoff(0.5, 30.0), False
         while not stopping.is_set():
-            term.note(asked=str(self._ledger.now_ms()))
             try:
-                call()
+                with self._asking(term):
+                    call()
             except HistoryUnavailable as error:
                 if not troubled:
                     log.warning("the history does not answer; jobs stay in Redis", why=str(error))
                 troubled = True
-                term.note(trouble=str(error), asked="")
+                term.note(trouble=str(error))
                 rest(term, stopping, next(waits))
             else:
-                term.note(asked="", **({"trouble": ""} if troubled else {}))
                 if troubled:
+                    term.note(trouble="")
                     log.info("the history answers again")
                 return
+
+    @contextmanager
+    def _asking(self, term: Term) -> Iterator[None]:
+        """Note since when the database is asked: a call to one that hangs says nothing more, and outlasts the term."""
+        term.note(asked=str(self._ledger.now_ms()))
+        try:
+            yield
+        finally:
+            term.note(asked="")
 
 
 def _place(text: str) -> Place | None:
