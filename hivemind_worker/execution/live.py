@@ -6,7 +6,8 @@ import heapq
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import structlog
 
@@ -21,6 +22,8 @@ BOUND = 1024 * 1024
 ROOM_PATIENCE = 2.0
 #: chunks and bytes of one job in one round trip
 BATCH_CHUNKS, BATCH_BYTES = 64, 512 * 1024
+#: tries to write what Redis refuses for no reason that we know, until its place is taken by the word of a gap
+REFUSALS = 20
 #: chunks a log keeps at most while its job runs, and how often that is looked at
 MAX_CHUNKS, CHECK_EVERY = 16_384, 4096
 #: seconds after a job's end at which its log is cut to its tail: who followed it has read it by then
@@ -58,6 +61,8 @@ class LiveLog:
         self.waiting_bytes = 0
         self.closed = False
         self.refused = False
+        #: tries in a row that Redis refused for a reason that is neither an outage nor a fence
+        self.refusals = 0
         self.keep: int | None = None
 
     def put(self, stream: Stream, data: bytes, end: int) -> None:
@@ -265,12 +270,20 @@ class Shipper:
         except StaleAttempt as stale:
             self._refuse(live, str(stale))
             return
-        except Exception:
+        except Exception as error:
+            live.refusals += 1
+            if live.refusals < REFUSALS:
+                raise StoreUnavailable(f"the live log of {live.task_id} is refused: {error}") from error
             log.exception("live log broken", job_id=live.task_id)
+            gap = _gap(chunks)
+        else:
+            live.refusals, gap = 0, []
         with self._changed:
             for chunk in chunks:
                 live.chunks.popleft()
                 live.waiting_bytes -= len(chunk.data) + OVERHEAD
+            live.chunks.extendleft(gap)
+            live.waiting_bytes += sum(len(chunk.data) + OVERHEAD for chunk in gap)
             self._healthy = True
             self._leave(live)
             self._changed.notify_all()
@@ -313,6 +326,13 @@ class Shipper:
                 total -= sizes.popleft()[1]
         if sizes:
             self._logs.trim(task_id, sizes[0][0])
+
+
+def _gap(chunks: Sequence[Chunk]) -> list[Chunk]:
+    """What stands in a log for chunks that Redis refused; nothing where none of them was the job's own."""
+    lost = sum(len(chunk.data) for chunk in chunks if chunk.stream is not Stream.NOTICE)
+    words = notice(f"{lost} bytes of output are missing here: Redis refused them")
+    return [replace(chunks[-1], stream=Stream.NOTICE, data=words)] if lost else []
 
 
 def _head(chunks: deque[Chunk]) -> list[Chunk]:

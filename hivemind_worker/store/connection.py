@@ -25,7 +25,9 @@ FLUSH_TIMEOUT_MS = 3000
 Words = Sequence[str | bytes | int | float]
 
 
-_REFUSES_WRITES = re.compile(r"(?:^|caused error: )(?:-?)(MISCONF|OOM|LOADING|MASTERDOWN|CLUSTERDOWN|NOREPLICAS)\b")
+_REFUSES_WRITES = re.compile(
+    r"(?:^|caused error: )(?:-?)(MISCONF|OOM|LOADING|BUSY|MASTERDOWN|CLUSTERDOWN|NOREPLICAS)\b"
+)
 
 
 def connect(url: str, *, timeout: float = 5.0) -> redis.Redis:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+import redis
 
 from hivemind_worker.bootstrap import Stores
 from hivemind_worker.domain.errors import EngineUnavailable, StoreUnavailable
@@ -52,6 +53,32 @@ def hung(stores: Stores) -> Iterator[None]:
         yield
     finally:
         os.kill(pid, signal.SIGCONT)
+
+
+@contextmanager
+def busy(settings: Settings, stores: Stores) -> Iterator[None]:
+    """Somebody's script keeps Redis for itself, which says so to everybody else."""
+    other = redis.Redis.from_url(settings.redis)
+    threshold = stores.redis.config_get("busy-reply-threshold")["busy-reply-threshold"]
+    stores.redis.config_set("busy-reply-threshold", 1)
+
+    def said() -> bool:
+        try:
+            stores.redis.ping()
+        except redis.exceptions.ResponseError as error:
+            return str(error).startswith("BUSY")
+        return False
+
+    with ThreadPoolExecutor() as pool:
+        script = pool.submit(other.eval, "while true do end", 0)
+        try:
+            until(said, "redis is busy")
+            yield
+        finally:
+            stores.redis.script_kill()
+            assert "killed" in str(script.exception(30))
+            stores.redis.config_set("busy-reply-threshold", threshold)
+            other.close()
 
 
 def fed(shipper: Shipper, sizes: list[int]) -> live.LiveLog:
@@ -131,6 +158,60 @@ def test_a_job_whose_log_is_still_being_sent_may_not_end_yet(stores: Stores, mon
     shipper.settle_job("t1", 10.0)
     assert [chunk.data for chunk in stores.logs.read("t1", 0)] == [b"x" * 10]
     shipper.close(1.0)
+
+
+def test_a_redis_that_is_busy_with_a_script_is_away_and_no_line_is_lost(
+    settings: Settings, stores: Stores, quick: LogStore
+) -> None:
+    shipper = Shipper(quick)
+    with busy(settings, stores):
+        fed(shipper, [10] * 3).close(None)
+        with pytest.raises(StoreUnavailable, match="BUSY"):
+            stores.jobs.get("t1")
+        with pytest.raises(StoreUnavailable):
+            shipper.settle_job("t1", 10.0)
+    until(lambda: len(stores.logs.read("t1", 0)) == 3, "the log")
+    assert [chunk.stream for chunk in stores.logs.read("t1", 0)] == [Stream.STDOUT] * 3
+    shipper.close(5.0)
+
+
+def refusing(stores: Stores, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    """Redis refuses the log so many times, for a reason that nobody has thought of."""
+    append, left = stores.logs.append, [None] * times
+
+    def refuse(*given: Any, **named: Any) -> None:
+        if left:
+            left.pop()
+            raise redis.exceptions.ResponseError("ERR of tomorrow")
+        append(*given, **named)
+
+    monkeypatch.setattr(stores.logs, "append", refuse)
+    monkeypatch.setattr(live, "REFUSALS", 3)
+
+
+def test_what_redis_refuses_is_tried_again(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    refusing(stores, monkeypatch, 2)
+    shipper = Shipper(stores.logs)
+    fed(shipper, [10]).close(None)
+    until(lambda: stores.logs.read("t1", 0), "the log")
+    assert [chunk.data for chunk in stores.logs.read("t1", 0)] == [b"x" * 10]
+    shipper.close(5.0)
+
+
+def test_what_redis_goes_on_refusing_is_a_marked_gap_and_holds_up_no_end(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusing(stores, monkeypatch, 3)
+    shipper = Shipper(stores.logs)
+    fed(shipper, [10]).close(None)
+    until(lambda: stores.logs.read("t1", 0), "the log")
+    found = stores.logs.read("t1", 0)
+    assert [(chunk.number, chunk.stream, chunk.stdout_end) for chunk in found] == [(1, Stream.NOTICE, 10)]
+    assert found[0].data == b"[hivemind] 10 bytes of output are missing here: Redis refused them\n"
+    refusing(stores, monkeypatch, 1000)
+    fed(shipper, [10]).close(None)
+    until(lambda: not shipper._open, "nothing waits any more")
+    shipper.close(5.0)
 
 
 def test_a_log_that_cannot_be_cut_holds_up_no_other(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
