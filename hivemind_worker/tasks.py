@@ -186,6 +186,8 @@ def _give_up(agent: Agent, job: Job, outcome: Outcome, handle: Handle) -> Job:
 def _run_claimed(agent: Agent, job: Job, handle: Handle) -> Job:
     prepared, ended = _execute(agent, job, handle)
     jobs = agent.stores.jobs
+    if tell := agent.running.owed().get(job.task_id):
+        persist(handle, tell)
     persist(handle, lambda: jobs.advance(job.task_id, job.attempt, State.COLLECTING, worker=agent.worker))
     reach("collecting", job.task_id)
     # The claim's job, with the time it started: what else the record says now may be another's.
@@ -222,11 +224,18 @@ def _execute(agent: Agent, job: Job, handle: Handle) -> tuple[Prepared | None, E
     jobs = agent.stores.jobs
 
     def started() -> None:
+        since = handle.age
+
+        def tell() -> None:
+            ago = handle.age - since
+            jobs.advance(job.task_id, job.attempt, State.RUNNING, worker=agent.worker, ago=ago)
+
         try:
-            jobs.advance(job.task_id, job.attempt, State.RUNNING, worker=agent.worker)
+            tell()
             reach("running", job.task_id)
         except StoreUnavailable:
-            log.warning("start not recorded: redis is away", job_id=job.task_id, attempt=job.attempt)
+            log.warning("start not recorded yet: redis is away", job_id=job.task_id, attempt=job.attempt)
+            agent.running.owe(job.task_id, tell)
 
     def confirm() -> None:
         """After a freeze, a long pull or an engine that hung the attempt may be another's: the record says."""

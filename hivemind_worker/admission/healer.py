@@ -14,6 +14,7 @@ from hivemind_worker.admission.recovery import Absences, Watchman, lost_outcome
 from hivemind_worker.admission.running import Running
 from hivemind_worker.admission.suspects import Suspects
 from hivemind_worker.admission.sweep import Sweep, report
+from hivemind_worker.domain.errors import StaleAttempt
 from hivemind_worker.domain.fence import standing
 from hivemind_worker.domain.job import HELD
 from hivemind_worker.domain.node import Reservation
@@ -82,6 +83,7 @@ class Healer:
         rows = self._ledger.rows(self._node)
         self._adopt(rows)
         self._fence(rows)
+        self._tell()
         self._suspects.clear(self._running.held(), self._clock())
         self._hint(rows)
         self._take_from_lost_nodes()
@@ -115,6 +117,15 @@ class Healer:
         for (task_id, attempt), record in zip(suspects.items(), records, strict=True):
             if standing(record, attempt, self._worker) != "mine" and self._running.fence(task_id, attempt):
                 log.warning("body fenced off", job_id=task_id, attempt=attempt)
+
+    def _tell(self) -> None:
+        """What Redis missed of this worker's bodies, which have other things to do than to ask whether it is back."""
+        for task_id, tell in self._running.owed().items():
+            try:
+                tell()
+            except StaleAttempt as stale:
+                log.info("told too late", job_id=task_id, why=str(stale))
+            self._running.told(task_id, tell)
 
     def _adopt(self, rows: dict[str, Reservation]) -> None:
         """Take over the rows of this node's dead workers, this worker under an older name among them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
 
@@ -33,6 +34,7 @@ class Running(Generic[H]):
         self._lock = threading.Lock()
         self._entered: set[str] = set()
         self._held: dict[str, int] = {}
+        self._owed: dict[str, Callable[[], None]] = {}
         self._leaving = False
         self._empty = threading.Event()
         self._empty.set()
@@ -62,9 +64,26 @@ class Running(Generic[H]):
         with self._lock:
             return dict(self._held)
 
+    def owe(self, task_id: str, tell: Callable[[], None]) -> None:
+        """Redis missed what the body had to tell of its attempt: whoever sees Redis answer is to `tell` it again."""
+        with self._lock:
+            self._owed[task_id] = tell
+
+    def owed(self) -> dict[str, Callable[[], None]]:
+        """What Redis has missed, by task_id. Told twice, it counts once."""
+        with self._lock:
+            return dict(self._owed)
+
+    def told(self, task_id: str, tell: Callable[[], None]) -> None:
+        """Redis knows it."""
+        with self._lock:
+            if self._owed.get(task_id) is tell:
+                del self._owed[task_id]
+
     def leave(self, task_id: str) -> None:
         """Take out."""
         with self._lock:
+            self._owed.pop(task_id, None)
             self._held.pop(task_id, None)
             self._handles.pop(task_id, None)
             if not self._handles:

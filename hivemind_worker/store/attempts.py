@@ -47,13 +47,16 @@ class AttemptSteps:
         beside = {"has_secrets": bool(secrets), "has_log": bool(log)}
         return job_of(fields(record), task_id).model_copy(update=beside)
 
-    def advance(self, task_id: str, attempt: int, target: State, *, worker: str) -> None:
-        """Move a held job forward to `target`; no step back, no step twice. Raises StaleAttempt, AdoptedAttempt."""
+    def advance(self, task_id: str, attempt: int, target: State, *, worker: str, ago: float = 0.0) -> None:
+        """Move a held job forward to `target`, where it came `ago` seconds ago; no step back, no step twice.
+
+        Raises StaleAttempt, AdoptedAttempt.
+        """
         keys = self._keys
         done = self._scripts.run(
             "advance",
             [keys.job(task_id), keys.events],
-            [task_id, attempt, worker, target.value, keys.changes(task_id), keys.reservations("")],
+            [task_id, attempt, worker, target.value, keys.changes(task_id), keys.reservations(""), int(ago * 1000)],
         )
         _refuse(done, task_id, attempt, f"before {target.value}")
 

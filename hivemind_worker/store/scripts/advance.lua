@@ -1,6 +1,7 @@
 -- Move a held job forward along preparing → running → collecting. A step that already happened succeeds again.
 -- KEYS  1 job  2 events
 -- ARGV  1 id  2 attempt  3 worker  4 target state  5 changes channel  6 prefix of reservations
+--       7 milliseconds since it came there: Redis may have been away
 -- RETURNS 'done', or 'adopted' or 'stale' when the caller was fenced off or the job has ended
 local order = { admitted = 1, preparing = 2, running = 3, collecting = 4 }
 local whose = standing(KEYS[1], ARGV[2], ARGV[3])
@@ -25,6 +26,6 @@ local function started(now)
 end
 
 redis.call('HSET', KEYS[1], 'state', ARGV[4])
-if ARGV[4] == 'running' and not known[2] then started(now_ms()) end
+if ARGV[4] == 'running' and not known[2] then started(now_ms() - ARGV[7]) end
 emit(KEYS[2], ARGV[5], ARGV[1], ARGV[4], ARGV[2])
 return 'done'
