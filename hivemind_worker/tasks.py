@@ -237,9 +237,9 @@ def _execute(agent: Agent, job: Job, handle: Handle) -> tuple[Prepared | None, E
             log.warning("start not recorded yet: redis is away", job_id=job.task_id, attempt=job.attempt)
             agent.running.owe(job.task_id, tell)
 
-    def confirm() -> None:
+    def confirm(surely: bool) -> None:
         """After a freeze, a long pull or an engine that hung the attempt may be another's: the record says."""
-        if handle.age < FRESH:
+        if handle.age < FRESH and not surely:
             return
         if standing(jobs.get_many([job.task_id])[0], job.attempt, agent.worker) != "mine":
             handle.fence()
@@ -265,6 +265,7 @@ def _execute(agent: Agent, job: Job, handle: Handle) -> tuple[Prepared | None, E
         log.exception("attempt broke", job_id=job.task_id, attempt=job.attempt)
         unseen = agent.runner.may_have_run(job, prepared)
         ended = Ended(Cause.INTERNAL, f"{type(error).__name__}: {error}", unseen=unseen)
+    persist(handle, lambda: confirm(True))  # what runs may be the container of the hands that it is in now
     agent.runner.put_down(prepared, handle)
     return prepared, _with_the_loss_marked(agent, job, prepared, ended, handle) if ended.unseen else ended
 

@@ -40,6 +40,8 @@ class Found:
     finished_at: float | None = None
     #: the writable layer on this machine, where the storage driver has one
     upper: str = ""
+    #: what lies on this machine behind each mount of the container's
+    mounts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def running(self) -> bool:
@@ -77,6 +79,7 @@ def parse_found(raw: Mapping[str, Any]) -> Found:
         started_at=parse_time(state.get("StartedAt")),
         finished_at=parse_time(state.get("FinishedAt")),
         upper=str(driver.get("UpperDir") or ""),
+        mounts={str(one.get("Destination")): str(one.get("Source") or "") for one in raw.get("Mounts") or ()},
     )
 
 

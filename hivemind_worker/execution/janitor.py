@@ -121,12 +121,11 @@ class Janitor:
     def _sweep_workspaces(
         self, workspaces: list[Workspace], needed: Collection[Attempt], bodies: Collection[str]
     ) -> None:
-        candidates = {(one.task_id, one.attempt): one for one in workspaces}
-        kept = [
-            Kept(one.task_id, one.attempt, one.kept_until)
-            for key, one in candidates.items()
-            if key not in needed  # before its file is read: it may hold a long baseline
-        ]
-        for one in doomed_workspaces(kept, needed, bodies, now=time.time()):
-            if candidates[(one.task_id, one.attempt)].remove():
+        idle = [one for one in workspaces if (one.task_id, one.attempt) not in needed]
+        kept = {  # read only where it matters: the file may hold a long baseline
+            one.root: Kept(one.task_id, one.attempt, one.kept_until) for one in idle
+        }
+        doomed = doomed_workspaces(kept.values(), needed, bodies, now=time.time())
+        for one in idle:
+            if kept[one.root] in doomed and one.remove():
                 log.info("workspace without a row removed", job_id=one.task_id, attempt=one.attempt)

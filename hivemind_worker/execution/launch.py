@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 
@@ -18,10 +19,11 @@ from hivemind_worker.execution.images import ensure_image
 from hivemind_worker.execution.patience import Backoff, check
 from hivemind_worker.execution.prepared import Prepared
 from hivemind_worker.execution.restarts import served_since
-from hivemind_worker.execution.sandbox import OWNER_LABELS, Identity
+from hivemind_worker.execution.sandbox import OWNER_LABELS, WORKDIR, Identity
 from hivemind_worker.execution.since import Moment
 from hivemind_worker.execution.verdict import cannot_start
 from hivemind_worker.execution.wire import EngineRefused, EngineStream
+from hivemind_worker.execution.workspace import Workspace, workspaces_of
 from hivemind_worker.killpoints import reach
 from hivemind_worker.settings import Settings
 
@@ -80,11 +82,12 @@ class Launched:
 
 
 def launch(
-    engine: Engine, settings: Settings, prepared: Prepared, handle: Handle, confirm: Callable[[], None]
+    engine: Engine, settings: Settings, prepared: Prepared, handle: Handle, confirm: Callable[[bool], None]
 ) -> Launched:
     """Start the attempt's container, or find it started. An engine that is away is waited for.
 
-    `confirm` is called right before the engine is asked for the start; nothing starts when it raises.
+    `confirm` is called right before the engine is asked for the start; nothing starts when it raises. True: it is to
+    make sure, since other hands have been at this attempt.
 
     Raises Detached, StoppedEarly, ContainerLost, StartUnknown, ForeignContainer, EntrypointRefused, ImageRefused,
     EngineRefused, NodeDiskFull.
@@ -136,7 +139,7 @@ def _try(
     settings: Settings,
     prepared: Prepared,
     handle: Handle,
-    confirm: Callable[[], None],
+    confirm: Callable[[bool], None],
     look_first: bool,
 ) -> Launched:
     found = find_container(engine, prepared.identity) if look_first else None
@@ -147,10 +150,12 @@ def _try(
         found = _create(engine, settings, prepared, handle)
     if found is not None:
         check_owner(prepared.identity, found)
+        _settle_in(prepared, found, confirm)
         prepared.container = found.id
         if found.status != "created":
             return Launched(found.id, None, found)
         if prepared.workspace.start_noted:
+            confirm(True)  # else who asked for the start may be about to be answered
             engine.remove(found.id)  # its program too, should it run after all
             raise StartUnknown
     assert prepared.container is not None
@@ -161,8 +166,9 @@ def _try(
         # At once: where init listens for the engine, its number is asked for, and may be the next one's any moment.
         attached_to = served_since(output)
         kept = engine.kept_by(attached_to)
-        confirm()
-        prepared.workspace.note_start()
+        confirm(False)
+        if not prepared.workspace.note_start():
+            raise EngineUnavailable("other hands have asked for its start")
         engine.start(prepared.container)
     except EngineRefused as refused:
         output.close()
@@ -176,6 +182,28 @@ def _try(
         raise
     reach("container-started", prepared.job.task_id)
     return Launched(prepared.container, output, None, attached_to, kept)
+
+
+def mounted_by(found: Found, workspaces: Iterable[Workspace]) -> Workspace | None:
+    """The one of these that the container works in; by its name, so that no path is followed."""
+    name = Path(found.mounts.get(WORKDIR, "")).parent.name
+    return next((one for one in workspaces if one.root.name == name), None)
+
+
+def _settle_in(prepared: Prepared, found: Found, confirm: Callable[[bool], None]) -> None:
+    """Go on in the container's workspace where other hands made it: they were frozen, or are, and came first.
+
+    Raises what `confirm` raises, when it is ours that were.
+    """
+    mine, task_id, attempt = prepared.workspace, prepared.job.task_id, prepared.job.attempt
+    its = mounted_by(found, workspaces_of(mine.root.parent, task_id, attempt))
+    if its is None or its == mine:
+        return
+    try:
+        confirm(True)
+        prepared.workspace = its
+    finally:
+        mine.remove()
 
 
 def _create(engine: Engine, settings: Settings, prepared: Prepared, handle: Handle) -> Found | None:

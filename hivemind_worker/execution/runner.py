@@ -21,7 +21,15 @@ from hivemind_worker.execution.entrypoint import choose_entrypoint
 from hivemind_worker.execution.gpus import GpuSight, GpuWatch, NoGpus
 from hivemind_worker.execution.handle import Handle
 from hivemind_worker.execution.images import ensure_image
-from hivemind_worker.execution.launch import ContainerLost, Launched, check_owner, find_container, had_started, launch
+from hivemind_worker.execution.launch import (
+    ContainerLost,
+    Launched,
+    check_owner,
+    find_container,
+    had_started,
+    launch,
+    mounted_by,
+)
 from hivemind_worker.execution.live import Shipper
 from hivemind_worker.execution.logs import SETTLE, Pump
 from hivemind_worker.execution.patience import check, patiently
@@ -34,7 +42,7 @@ from hivemind_worker.execution.usage import Meter
 from hivemind_worker.execution.verdict import reason_of
 from hivemind_worker.execution.watch import Limits, Watch
 from hivemind_worker.execution.wire import EngineRefused
-from hivemind_worker.execution.workspace import Workspace, create_workspace, disk_usage, find_workspace
+from hivemind_worker.execution.workspace import Workspace, create_workspace, disk_usage, workspaces_of
 from hivemind_worker.killpoints import reach
 from hivemind_worker.settings import Settings
 from hivemind_worker.store.blobs import BlobStore
@@ -126,15 +134,20 @@ class Runner:
 
     def _find_again(self, job: Job, identity: Identity, handle: Handle) -> Prepared | None:
         """What a worker that died left of this very attempt. Raises ContainerLost, ForeignContainer."""
-        workspace = find_workspace(self._base, job.task_id, job.attempt)
-        if workspace is None and not had_started(job):
+        left = workspaces_of(self._base, job.task_id, job.attempt)
+        if not left and not had_started(job):
             return None
         found = patiently(handle, lambda: find_container(self._engine, identity), started=True)
         if found is None:
-            if workspace is None:
+            if not left:
                 raise ContainerLost
             # Its files and what was read of its log go into the artifact; `launch` says that its container is gone.
-            return Prepared(job, workspace, identity, None) if had_started(job) or workspace.start_noted else None
+            started = next((one for one in left if one.start_noted), left[-1] if had_started(job) else None)
+            if started is None:
+                return None
+            started.inherit_log()
+            return Prepared(job, started, identity, None)
+        workspace = mounted_by(found, left)
         if workspace is None or not identity.owns(found):
             check_owner(identity, found)
         if workspace is None:
@@ -143,6 +156,7 @@ class Runner:
             except HiveMindError:
                 patiently(handle, lambda: self._put_down(identity), started=True)
                 raise
+        workspace.drop_older_logs()
         log.info("attempt found again", job_id=job.task_id, attempt=job.attempt, status=found.status)
         return Prepared(job, workspace, identity, None, container=found.id)
 
@@ -174,12 +188,13 @@ class Runner:
         prepared: Prepared,
         handle: Handle,
         on_started: Callable[[], None],
-        confirm: Callable[[], None] = lambda: None,
+        confirm: Callable[[bool], None] = lambda _: None,
     ) -> Ended:
         """Start the container, or find it started, and stay until it has ended. `on_started` is called once it has.
 
         `confirm` is called right before the start: it raises where the attempt may not start any more, and
-        StoreUnavailable to be asked again. Raises Detached (the container goes on, if it was started), JobRefused when
+        StoreUnavailable to be asked again; with True where other hands were at it, so that it has to be sure.
+        Raises Detached (the container goes on, if it was started), JobRefused when
         it cannot be started (DevicesRefused: the engine has no way to give it its devices) or was stopped before it
         was, and what `confirm` raises.
         """
@@ -218,9 +233,12 @@ class Runner:
                 pump.abandon()
                 raise
 
-    def _launch(self, prepared: Prepared, handle: Handle, confirm: Callable[[], None]) -> Launched:
+    def _launch(self, prepared: Prepared, handle: Handle, confirm: Callable[[bool], None]) -> Launched:
+        def ask(surely: bool) -> None:
+            patiently(handle, lambda: confirm(surely))
+
         try:
-            return launch(self._engine, self._settings, prepared, handle, lambda: patiently(handle, confirm))
+            return launch(self._engine, self._settings, prepared, handle, ask)
         except EngineRefused as refused:
             if not (prepared.gpus and gives_none(refused.words)):
                 raise
@@ -329,8 +347,7 @@ class Runner:
         except HiveMindError as error:
             log.warning("container left to the janitor", job_id=job.task_id, attempt=job.attempt, why=str(error))
             return
-        workspace = find_workspace(self._base, job.task_id, job.attempt)
-        if workspace is not None:
+        for workspace in workspaces_of(self._base, job.task_id, job.attempt):
             workspace.remove()
 
     def send_log(self, job: Job) -> None:

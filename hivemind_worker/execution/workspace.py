@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import stat
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import structlog
 
@@ -20,17 +22,28 @@ from hivemind_worker.domain.files import FileStamp
 from hivemind_worker.execution.since import Moment
 from hivemind_worker.trees import DIRECTORY, Walk, disk_usage, remove_tree
 
-__all__ = ["Workspace", "create_workspace", "disk_usage", "find_workspace", "list_workspaces"]
+__all__ = ["Workspace", "create_workspace", "disk_usage", "list_workspaces", "workspaces_of"]
 
 log = structlog.get_logger()
 _FIRST_LINE_BYTES = 256
 #: the note of why we ended the container: the name of an empty file
 UNENDED, ENDED = "unended", "ended-for-"
+#: the log that one pair of hands keeps
+LOG = "log-"
+
+
+def _hand() -> str:
+    """A name for what one body makes. A worker that was frozen may wake while another one goes on with its attempt."""
+    return uuid4().hex[:8]
 
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """`<base>/<task_id>-<attempt>/`: `work/` is the job's, the rest is ours.
+    """`<base>/<task_id>-<attempt>.<hand>/`: `work/` is the job's, the rest is ours.
+
+    Each body prepares one of its own, so that two bodies of an attempt, of which one does not know yet that it was
+    fenced off, never write to the same files. The one that the container mounts is the attempt's. Who finds it keeps
+    a log of its own there.
 
     Every method but `remove` may raise OSError; those that write raise NodeDiskFull where the disk is full.
     """
@@ -38,6 +51,8 @@ class Workspace:
     root: Path
     task_id: str
     attempt: int
+    #: whose log is written here by this process
+    hand: str = field(default_factory=_hand, compare=False)
 
     @property
     def work(self) -> Path:
@@ -46,8 +61,27 @@ class Workspace:
 
     @property
     def log(self) -> Path:
-        """The kept part of the job's log."""
-        return self.root / "execution_log.txt"
+        """The kept part of the job's log, as these hands read it."""
+        return self.root / f"{LOG}{self.hand}.txt"
+
+    def inherit_log(self) -> None:
+        """Where these hands have read nothing, take a copy of what the last ones had. Does not raise."""
+        try:
+            known = self._logs()
+            if known and self.log not in known:
+                shutil.copyfile(known[-1], self.log)
+        except OSError as error:
+            log.warning("log not inherited", job_id=self.task_id, attempt=self.attempt, error=str(error))
+
+    def drop_older_logs(self) -> None:
+        """Of what others read here, keep the last: a worker may be killed any number of times. Does not raise."""
+        with suppress(OSError):
+            for older in self._logs()[:-1]:
+                older.unlink(missing_ok=True)
+
+    def _logs(self) -> list[Path]:
+        """The newest is the last."""
+        return sorted(self.root.glob(f"{LOG}*.txt"), key=lambda path: path.stat().st_mtime_ns)
 
     @property
     def meta(self) -> Path:
@@ -98,13 +132,17 @@ class Workspace:
         value = self._read().get("keep_until")
         return None if value is None else float(value)
 
-    def note_start(self) -> None:
-        """Note that the engine is now asked to start its container: it must never be asked twice."""
+    def note_start(self) -> bool:
+        """Note that the engine is now asked to start its container, which it never is twice; False: other hands did."""
         try:
-            self._started.write_text(json.dumps(Moment.now().fields()), "ascii")
+            with self._started.open("x", encoding="ascii") as file:
+                json.dump(Moment.now().fields(), file)
+        except FileExistsError:
+            return False
         except OSError as error:
             self.forget_start()  # a full disk may have taken the file and not what is in it
             raise _named(error) from error
+        return True
 
     def forget_start(self) -> None:
         """The engine was not asked after all. Does not raise."""
@@ -179,13 +217,9 @@ class Workspace:
 def create_workspace(
     base: Path, task_id: str, attempt: int, uid: int | None = None, gid: int | None = None
 ) -> Workspace:
-    """Make an empty one; `work` belongs to uid:gid. What a dead try of the same attempt left is removed first.
-
-    To be called only while no container of this attempt exists. Raises NodeDiskFull, HiveMindError.
-    """
-    workspace = Workspace(base / f"{task_id}-{attempt}", task_id, attempt)
-    if error := remove_tree(workspace.root):
-        raise HiveMindError(f"the old workspace {workspace.root.name} cannot be removed: {error}") from error
+    """Make an empty one of its own; `work` belongs to uid:gid. Raises NodeDiskFull, HiveMindError."""
+    hand = _hand()
+    workspace = Workspace(base / f"{task_id}-{attempt}.{hand}", task_id, attempt, hand)
     try:
         base.mkdir(mode=0o700, parents=True, exist_ok=True)
         workspace.root.mkdir(mode=0o700)
@@ -201,21 +235,27 @@ def create_workspace(
     return workspace
 
 
-def find_workspace(base: Path, task_id: str, attempt: int) -> Workspace | None:
-    """The workspace of an attempt, if it is there."""
-    root = base / f"{task_id}-{attempt}"
-    return Workspace(root, task_id, attempt) if _is_directory(root) else None
+def workspaces_of(base: Path, task_id: str, attempt: int) -> list[Workspace]:
+    """All that an attempt has: the one that its container mounts, and what dead or fenced bodies of it left."""
+    name = f"{task_id}-{attempt}"
+    return [one for one in _all(base, name) if (one.task_id, one.attempt) == (task_id, attempt)]
 
 
 def list_workspaces(base: Path) -> list[Workspace]:
     """All workspaces under `<state>/workspaces`; what else lies there is left out."""
-    if not base.is_dir():
-        return []
+    return _all(base, "")
+
+
+def _all(base: Path, prefix: str) -> list[Workspace]:
+    """By name. Those that a release before this one made have no hand in theirs."""
     found = []
-    for root in sorted(base.iterdir()):
-        task_id, _, attempt = root.name.rpartition("-")
-        if TASK_ID.fullmatch(task_id) and attempt.isdecimal() and attempt.isascii() and _is_directory(root):
-            found.append(Workspace(root, task_id, int(attempt)))
+    with suppress(FileNotFoundError):
+        for root in sorted(base.iterdir()):
+            task_id, _, rest = root.name.rpartition("-")
+            attempt = rest.partition(".")[0]
+            named = root.name.startswith(prefix) and TASK_ID.fullmatch(task_id)
+            if named and attempt.isdecimal() and attempt.isascii() and _is_directory(root):
+                found.append(Workspace(root, task_id, int(attempt)))
     return found
 
 

@@ -17,6 +17,7 @@ from tests.engine import BUSYBOX
 from tests.nodes import Node, expect, finish
 from tests.processes import eventually
 from tests.releases import install_release
+from tests.workspaces import workspace_of
 
 #: numbered lines on both streams, ten a second, for half a minute
 LINES = 300
@@ -116,7 +117,7 @@ def test_whatever_part_of_a_node_is_told_to_leave_its_containers_go_on(node: Nod
         assert code == 0
         assert not any(processes.is_alive(one["pid"], one["identity"]) for one in services)
         node.up()
-        (node.state / "workspaces" / "goes-on-1" / "work" / "go").touch()
+        (workspace_of(node.state, "goes-on").work / "go").touch()
         assert node.hivemind("wait", "goes-on").returncode == 0
     assert starts == ["hm-goes-on-1"]
     follower.terminate()

@@ -22,9 +22,10 @@ from hivemind_worker.execution.engine import Engine
 from hivemind_worker.execution.gpus import GpuSight
 from hivemind_worker.execution.handle import Detached, Handle
 from hivemind_worker.execution.runner import Ended, Prepared, Runner
-from hivemind_worker.execution.workspace import Workspace, find_workspace
+from hivemind_worker.execution.workspace import Workspace
 from hivemind_worker.settings import Settings
 from hivemind_worker.store.logs import Chunk, Stream
+from tests import workspaces
 from tests.processes import eventually
 from tests.site import hold
 
@@ -197,9 +198,7 @@ def left_running(kit: Kit, job: Job, *, once: Callable[[], object] = lambda: Tru
 
 def workspace_of(kit: Kit, job: Job) -> Workspace:
     """That of its attempt."""
-    found = find_workspace(kit.settings.state / "workspaces", job.task_id, job.attempt)
-    assert found is not None
-    return found
+    return workspaces.workspace_of(kit.settings.state, job.task_id, job.attempt)
 
 
 def python(code: str) -> tuple[str, str, str]:

@@ -12,6 +12,7 @@ import pytest
 from tests.engine import BUSYBOX
 from tests.nodes import HIVEMIND, Node, expect, finish, running_node
 from tests.processes import eventually
+from tests.workspaces import workspace_of
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +69,7 @@ def test_drain_waits_for_what_runs_says_until_when_and_admits_nothing_meanwhile(
     try:
         assert "1 job runs on, until" in expect(waiting, "draining cli-node")
         assert node.json("show", late)["state"] == "waiting"
-        (node.state / "workspaces" / f"{running}-1" / "work" / "go").touch()
+        (workspace_of(node.state, running).work / "go").touch()
         code, rest = finish(waiting)
         assert (code, rest) == (0, "cli-node is draining: no job is left\n")
         again = node.json("drain", "--wait")
@@ -88,7 +89,7 @@ def test_waiting_for_a_drain_ends_when_somebody_resumes_the_node(node: Node) -> 
     code, rest = finish(waiting)
     assert code == 1
     assert "takes work again" in rest
-    (node.state / "workspaces" / f"{running}-1" / "work" / "go").touch()
+    (workspace_of(node.state, running).work / "go").touch()
     assert node.hivemind("wait", running).returncode == 0
 
 

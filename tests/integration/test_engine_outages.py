@@ -23,6 +23,7 @@ from hivemind_worker.execution.runner import Ended
 from hivemind_worker.settings import Settings
 from hivemind_worker.store.logs import Stream
 from tests.engine import OwnEngine, private_engine
+from tests.workspaces import kept_log, workspace_of
 
 from .execution_kit import BUSYBOX, Kit, until
 
@@ -66,7 +67,7 @@ def counting(kit: Kit, **given: object) -> Iterator[tuple[Job, list[Ended]]]:
     body = kit.start(job, handle)
     until(lambda: len(kit.live(job).splitlines()) > 5, "some output")
     yield job, ends
-    (kit.settings.state / "workspaces" / f"{job.task_id}-1" / "work" / "end").touch()
+    (workspace_of(kit.settings.state, job.task_id).work / "end").touch()
     ends.append(body.result())
     handle.close()
 
@@ -182,7 +183,7 @@ def test_a_worker_that_comes_back_while_the_engine_is_away_waits_for_its_word(
         back.set()
         live_restore.up()
 
-    (kit.settings.state / "workspaces" / f"{job.task_id}-1" / "work" / "end").touch()
+    (workspace_of(kit.settings.state, job.task_id).work / "end").touch()
     timer = threading.Timer(2.0, up_again)
     timer.start()
     prepared = kit.prepare(claimed, again)
@@ -218,7 +219,7 @@ def test_a_program_that_fails_while_an_engine_is_away_that_keeps_its_containers_
     with counting(kit) as (job, ends):
         live_restore.down()
         assert _runs()  # or its end could not be told
-        (kit.settings.state / "workspaces" / f"{job.task_id}-1" / "work" / "end").touch()
+        (workspace_of(kit.settings.state, job.task_id).work / "end").touch()
         until(lambda: not _runs(), "its end")
         live_restore.up()
     assert (ends[0].cause, ends[0].exit_code) == (Cause.EXIT, 7)
@@ -257,13 +258,13 @@ def test_an_engine_that_takes_the_jobs_along_of_a_worker_that_is_away_is_the_inf
 def test_output_that_no_engine_was_there_to_read_is_a_marked_gap(kit: Kit, live_restore: OwnEngine) -> None:
     with counting(kit) as (job, ends):
         live_restore.kill()
-        work = kit.settings.state / "workspaces" / f"{job.task_id}-1" / "work"
+        work = workspace_of(kit.settings.state, job.task_id).work
         (work / "end").touch()
         until(lambda: not running(kit, job), "it ends without an engine")
         live_restore.up()
     assert (ends[0].cause, ends[0].exit_code) == (Cause.EXIT, 7)
     assert b"the engine was away when the job ended" in kit.live(job, Stream.NOTICE).replace(b"container ", b"")
-    assert b"may be missing here" in (work.parent / "execution_log.txt").read_bytes()
+    assert b"may be missing here" in kept_log(work.parent)
 
 
 def test_output_that_went_with_an_engine_while_the_worker_looked_away_is_a_marked_gap_of_a_job_that_succeeds(
@@ -287,7 +288,7 @@ def test_output_that_went_with_an_engine_while_the_worker_looked_away_is_a_marke
 
 def running(kit: Kit, job: Job) -> bool:
     """Whether any process of the job's user works in its workspace, asked of the kernel."""
-    work = kit.settings.state / "workspaces" / f"{job.task_id}-1" / "work"
+    work = workspace_of(kit.settings.state, job.task_id).work
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
             if entry.name.isdigit() and (entry / "cwd").stat().st_ino == work.stat().st_ino:

@@ -15,6 +15,7 @@ from hivemind_worker.execution.engine import Engine
 from hivemind_worker.settings import Settings
 from tests.builders import new_job, request
 from tests.processes import REPOSITORY, eventually, until, worker
+from tests.workspaces import workspace_of
 
 from .execution_kit import BUSYBOX, Proxy
 
@@ -76,7 +77,7 @@ def test_containers_workspaces_and_files_that_nobody_stands_behind_go_and_the_re
             eventually(lambda: not orphaned.exists())
             eventually(lambda: not list((settings.state / "tmp").glob("*/artifact-1")))
             assert engine.inspect(foreign) is not None
-            (settings.state / "workspaces" / "lives-1" / "work" / "go").touch()
+            (workspace_of(settings.state, "lives").work / "go").touch()
             job = until(stores, "lives")
             assert (job.state, job.attempt) == (State.COMPLETED, 1)
         finally:

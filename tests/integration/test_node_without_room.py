@@ -20,6 +20,7 @@ from hivemind_worker.settings import Settings
 from tests.builders import new_job, request
 from tests.disks import fill, small_disk
 from tests.processes import eventually, until, worker
+from tests.workspaces import kept_log, workspace_of
 
 from .execution_kit import BUSYBOX, Kit
 from .execution_kit import until as until_true
@@ -75,7 +76,7 @@ def test_a_job_that_fails_within_its_share_while_its_nodes_disk_is_full_is_not_t
     job = kit.job("sh", "-c", "until [ -e go ]; do sleep 0.05; done; echo x > y", image=BUSYBOX)
     handle = Handle()
     body = kit.start(job, handle)
-    work = kit.settings.state / "workspaces" / f"{job.task_id}-1" / "work"
+    work = workspace_of(kit.settings.state, job.task_id).work
     (work / "go.part").touch()
     fill(kit.settings.state)
     (work / "go.part").rename(work / "go")
@@ -100,7 +101,7 @@ def test_a_log_on_a_full_disk_is_cut_short_and_said_to_be_and_the_live_one_is_wh
     job = kit.job("sh", "-c", code, image=BUSYBOX)
     handle = Handle()
     body = kit.start(job, handle)
-    workspace = kit.settings.state / "workspaces" / f"{job.task_id}-1"
+    workspace = workspace_of(kit.settings.state, job.task_id).root
     work = workspace / "work"
     (work / "go.part").touch()
     fill(kit.settings.state)
@@ -113,7 +114,7 @@ def test_a_log_on_a_full_disk_is_cut_short_and_said_to_be_and_the_live_one_is_wh
     handle.close()
     assert ended.cause is Cause.OK
     assert ended.log.truncated
-    kept = (workspace / "execution_log.txt").read_bytes()
+    kept = kept_log(workspace)
     assert b"[hivemind] the rest of this file could not be written" in kept
 
 

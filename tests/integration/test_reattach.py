@@ -19,6 +19,7 @@ from hivemind_worker.execution.launch import ForeignContainer
 from hivemind_worker.execution.since import Moment
 from hivemind_worker.store.logs import Stream
 from tests.processes import REPOSITORY
+from tests.workspaces import workspace_of
 
 from .execution_kit import BUSYBOX, Kit, left_running, until
 
@@ -67,7 +68,7 @@ def test_twenty_kills_at_random_moments_cost_no_line_and_double_none(kit: Kit) -
             until_chunk(kit, job, enough)
             os.kill(child.pid, signal.SIGKILL)
         job = job.model_copy(update={"state": State.RUNNING})
-    (settings.state / "workspaces" / f"{job.task_id}-1" / "work" / "end").touch()
+    (workspace_of(settings.state, job.task_id).work / "end").touch()
     prepared, ended = kit.run(job)
     assert ended.cause is Cause.OK
     chunks = kit.chunks(job)
@@ -124,7 +125,7 @@ def test_a_clock_that_was_set_neither_times_a_job_out_early_nor_gives_it_for_eve
 
 def test_where_the_note_of_the_start_is_lost_the_engines_stamps_do(kit: Kit) -> None:
     job = left_running(kit, kit.job("sleep", "120", image=BUSYBOX, timeout_seconds=6.0))
-    (kit.settings.state / "workspaces" / f"{job.task_id}-1" / "started.json").write_text('{"boot": "cut of')
+    (workspace_of(kit.settings.state, job.task_id).root / "started.json").write_text('{"boot": "cut of')
     with contextlib.closing(Handle()) as handle:
         prepared = kit.prepare(job, handle)
         assert prepared.workspace.start is None

@@ -10,11 +10,11 @@ from hivemind_worker.bootstrap import Stores
 from hivemind_worker.domain.job import State
 from hivemind_worker.domain.outcome import Cause
 from hivemind_worker.execution.lost import WORDS_OF_LOSS, recover_log
-from hivemind_worker.execution.workspace import find_workspace
 from hivemind_worker.settings import Settings
 from tests.integration.store_kit import admitted
 from tests.integration.worker_kit import arm, artifact, log_text, submit, until_clean, until_log
 from tests.processes import eventually, until, worker
+from tests.workspaces import workspace_of
 
 SAID = f"[hivemind] {WORDS_OF_LOSS}\n".encode()
 NO_MORE = {"HIVEMIND_INFRASTRUCTURE_RETRIES": "0"}
@@ -50,9 +50,9 @@ def test_a_start_that_the_engine_does_not_remember_is_said_in_the_log_and_the_ne
         eventually(lambda: list(armed.glob(".fired-*")))  # it waits there to be struck
         first.kill()
         first.wait()
-        workspace = find_workspace(settings.state / "workspaces", "unsure", 1)
-        assert workspace is not None
-        workspace.note_start()  # as it would have done next, right before the engine died
+        assert workspace_of(
+            settings.state, "unsure"
+        ).note_start()  # as it would have done next, right before the engine died
     with worker(settings, stores, tmp_path / "w2.log"):
         job = until(stores, "unsure")
         assert (job.state, job.attempt) == (State.COMPLETED, 2)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hivemind_worker.domain.errors import HiveMindError, NodeDiskFull
-from hivemind_worker.execution.workspace import create_workspace, find_workspace, list_workspaces
+from hivemind_worker.execution.workspace import create_workspace, list_workspaces, workspaces_of
 from tests.disks import NOBODY, as_nobody, fill, small_disk
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="changes owners")
@@ -24,7 +24,7 @@ def base(tmp_path: Path) -> Path:
 @root_only
 def test_a_workspace_is_the_jobs_inside_and_closed_to_others_outside(base: Path) -> None:
     workspace = create_workspace(base, "job", 1, 64646, 64646)
-    assert workspace.root == base / "job-1"
+    assert workspace.root == base / f"job-1.{workspace.hand}"
     assert stat.S_IMODE(base.stat().st_mode) == 0o700
     assert stat.S_IMODE(workspace.root.stat().st_mode) == 0o700
     assert (workspace.work.stat().st_uid, workspace.work.stat().st_gid) == (64646, 64646)
@@ -40,22 +40,53 @@ def test_a_worker_without_root_is_told_which_setting_helps_and_nothing_is_left()
         assert create_workspace(folder, "job", 1, NOBODY, NOBODY).work.is_dir()
 
 
-def test_what_a_dead_try_of_the_same_attempt_left_is_gone(base: Path) -> None:
-    old = create_workspace(base, "job", 1)
-    (old.work / "half").touch()
-    (old.work / "half").chmod(0)
-    new = create_workspace(base, "job", 1)
-    assert list(new.work.iterdir()) == []
-    assert not new.ready
+def test_two_hands_at_the_same_attempt_do_not_meet(base: Path) -> None:
+    frozen = create_workspace(base, "job", 1)
+    (frozen.work / "half").touch()
+    other = create_workspace(base, "job", 1)
+    assert list(other.work.iterdir()) == []
+    assert set(workspaces_of(base, "job", 1)) == {frozen, other}
+    assert frozen.remove()
+    assert workspaces_of(base, "job", 1) == [other]
+
+
+def test_who_finds_one_keeps_a_log_of_its_own_there_and_may_inherit_the_last(base: Path) -> None:
+    first = create_workspace(base, "job", 1)
+    first.log.write_text("read before")
+    (found,) = workspaces_of(base, "job", 1)
+    assert found.log != first.log
+    found.inherit_log()
+    found.inherit_log()
+    assert found.log.read_text() == "read before"
+    first.log.write_text("a late word of a frozen hand")
+    assert found.log.read_text() == "read before"
+    found.drop_older_logs()
+    assert sorted(path.name for path in found.root.iterdir()) == sorted(["unended", "work", first.log.name])
+
+
+def test_only_one_hand_asks_for_the_start(base: Path) -> None:
+    first = create_workspace(base, "job", 1)
+    (second,) = workspaces_of(base, "job", 1)
+    assert first.note_start()
+    noted = first.start
+    assert not second.note_start()
+    assert second.start == noted
+    second.forget_start()
+    assert second.note_start()
+
+
+def test_a_workspace_of_an_older_release_is_found(base: Path) -> None:
+    (base / "job-1" / "work").mkdir(parents=True)
+    assert [one.root.name for one in workspaces_of(base, "job", 1)] == ["job-1"]
 
 
 def test_attempts_of_one_job_do_not_meet(base: Path) -> None:
     create_workspace(base, "job", 1)
     create_workspace(base, "job-1", 2)
-    assert find_workspace(base, "job", 2) is None
-    found = find_workspace(base, "job-1", 2)
-    assert found is not None
-    assert found.root.name == "job-1-2"
+    create_workspace(base, "job", 12)
+    assert workspaces_of(base, "job", 2) == []
+    assert [one.root.name.partition(".")[0] for one in workspaces_of(base, "job-1", 2)] == ["job-1-2"]
+    assert [one.attempt for one in workspaces_of(base, "job", 1)] == [1]
 
 
 def test_the_list_leaves_out_what_is_no_workspace(base: Path, tmp_path: Path) -> None:
@@ -77,8 +108,7 @@ def test_a_baseline_survives_the_worker_with_every_kind_of_name(base: Path) -> N
     assert not workspace.ready
     assert workspace.baseline() == {}
     workspace.record_baseline()
-    again = find_workspace(base, "job", 1)
-    assert again is not None
+    (again,) = workspaces_of(base, "job", 1)
     assert again.ready
     assert list(again.baseline()) == [f"dir/{odd}"]
     assert again.baseline()[f"dir/{odd}"].size == 1
@@ -154,8 +184,7 @@ def test_why_a_container_is_ended_is_noted_on_a_full_disk_too_and_can_be_taken_b
         fill(disk)
         assert workspace.ended_for == ""
         workspace.note_end("disk")
-        again = find_workspace(disk / "workspaces", "job", 1)
-        assert again is not None
+        (again,) = workspaces_of(disk / "workspaces", "job", 1)
         assert again.ended_for == "disk"
         again.note_end("")
         assert again.ended_for == ""
