@@ -11,7 +11,7 @@ import pytest
 
 from hivemind_worker.agent import Agent
 from hivemind_worker.domain.errors import EngineUnavailable
-from hivemind_worker.domain.job import Job
+from hivemind_worker.domain.job import Job, State
 from hivemind_worker.domain.outcome import CAUSES, Cause
 from hivemind_worker.execution.handle import Detached, Handle
 from hivemind_worker.execution.lost import WORDS_OF_LOSS
@@ -28,9 +28,10 @@ def kit(shaky: Kit) -> Kit:
     return shaky
 
 
-def agent(kit: Kit, started: Any) -> Agent:
-    """As much of one as a body's execution needs; `started` stands for recording the start."""
-    jobs = SimpleNamespace(secrets=lambda _: {}, advance=lambda *_, **__: started())
+def agent(kit: Kit, job: Job, started: Any, *, worker: str = "w1") -> Agent:
+    """As much of one as a body's execution needs; `started` records the start, `worker` has the job now."""
+    record = job.model_copy(update={"state": State.RUNNING, "worker": worker})
+    jobs = SimpleNamespace(secrets=lambda _: {}, advance=lambda *_, **__: started(), get_many=lambda _: [record])
     stores = SimpleNamespace(jobs=jobs, logs=kit.stores.logs, ledger=SimpleNamespace(rows=lambda _: {}))
     return cast(Agent, SimpleNamespace(stores=stores, runner=kit.runner, node="n1", worker="w1"))
 
@@ -61,7 +62,7 @@ def test_a_watch_that_breaks_off_is_the_infrastructures_and_its_container_is_end
         raise error
 
     with contextlib.closing(Handle()) as handle:
-        prepared, ended = _execute(agent(kit, fail), job, handle)
+        prepared, ended = _execute(agent(kit, job, fail), job, handle)
     assert prepared is not None
     assert ended.cause is cause
     assert CAUSES[ended.cause].fault == "infrastructure"
@@ -69,6 +70,19 @@ def test_a_watch_that_breaks_off_is_the_infrastructures_and_its_container_is_end
     assert ended.log.truncated
     assert WORDS_OF_LOSS in kit.live(job, Stream.NOTICE).decode()
     assert WORDS_OF_LOSS in prepared.workspace.log.read_text()
+
+
+def test_a_watch_that_breaks_off_in_the_hands_of_a_fenced_body_ends_nothing(kit: Kit) -> None:
+    job = kit.job("sleep", "600", image=BUSYBOX)
+
+    def fail() -> None:
+        raise RuntimeError("can't start new thread")
+
+    with contextlib.closing(Handle()) as handle:
+        with pytest.raises(Detached):
+            _execute(agent(kit, job, fail, worker="w2"), job, handle)
+        assert handle.fenced
+    assert status(kit, job) == "running"
 
 
 def test_nothing_is_said_of_its_end_while_the_engine_is_away(kit: Kit, proxy: Proxy) -> None:
@@ -81,7 +95,7 @@ def test_nothing_is_said_of_its_end_while_the_engine_is_away(kit: Kit, proxy: Pr
         raise RuntimeError("can't start new thread")
 
     def body() -> None:
-        ends.append(_execute(agent(kit, fail), job, handle)[1])
+        ends.append(_execute(agent(kit, job, fail), job, handle)[1])
 
     thread = threading.Thread(target=body, daemon=True)
     thread.start()
@@ -104,6 +118,6 @@ def test_a_worker_that_leaves_meanwhile_leaves_it_to_the_next(kit: Kit, proxy: P
         raise RuntimeError("can't start new thread")
 
     with contextlib.closing(Handle()) as handle, pytest.raises(Detached):
-        _execute(agent(kit, fail), job, handle)
+        _execute(agent(kit, job, fail), job, handle)
     proxy.mend()
     assert status(kit, job) == "running"

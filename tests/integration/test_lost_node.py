@@ -109,6 +109,24 @@ def test_the_jobs_of_a_node_that_stays_silent_go_back_to_the_line(stores: Stores
     assert (newest.state, newest.cause, newest.attempt) == ("waiting", "node_lost", 1)
 
 
+def test_an_attempt_of_which_no_line_arrived_is_marked_as_missing_too(stores: Stores) -> None:
+    started(stores)
+    Watcher(stores).watch(64)
+    assert stores.jobs.get("t1").state is State.WAITING
+    (only,) = stores.logs.read("t1", 0)
+    assert only.data == b"[hivemind] node n1 was lost: what attempt 1 wrote since is missing here\n"
+    assert (only.number, only.attempt, only.stream) == (1, 1, Stream.NOTICE)
+
+
+def test_an_attempt_that_was_not_taken_up_is_missing_nothing(stores: Stores) -> None:
+    announce(stores)
+    stores.jobs.create(new_job())
+    assert stores.ledger.reserve("n1", "w1", [Claim("t1", assignment().line, row(1, "w1"))]) == ["ok"]
+    Watcher(stores).watch(64)
+    assert stores.jobs.get("t1").state is State.WAITING
+    assert stores.logs.read("t1", 0) == []
+
+
 def test_a_node_that_beats_keeps_its_jobs_whichever_of_its_workers_beats(stores: Stores) -> None:
     started(stores)
     watcher = Watcher(stores)

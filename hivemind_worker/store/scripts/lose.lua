@@ -14,8 +14,9 @@ if not held(known[1]) then return 'stale' end
 local again = ARGV[5] == 'waiting'
 if again and known[2] then return 'stop' end
 local newest = redis.call('XREVRANGE', KEYS[11], '+', '-', 'COUNT', 1)[1]
-if newest then
-  local number = tonumber(string.match(newest[1], '^%d+')) + 1
+-- One that was not taken up has written nothing. What others wrote may all be missing.
+if newest or known[1] ~= 'admitted' then
+  local number = newest and tonumber(string.match(newest[1], '^%d+')) + 1 or 1
   redis.call('XADD', KEYS[11], string.format('%d-0', number), 's', 3, 'd', ARGV[15], 't', now_ms(), 'a', ARGV[2],
     'o', 0, 'e', 0)
 end
