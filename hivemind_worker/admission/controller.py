@@ -124,6 +124,16 @@ class Controller:
             word = self._ear.listen(0)
 
     def _beat(self) -> None:
+        try:
+            self._announce()
+        except (StoreUnavailable, NameHeld):
+            raise
+        except Exception:
+            log.exception("beat stumbled")  # over what only the healer can put right, it may be
+        self._healer.heal()
+
+    def _announce(self) -> None:
+        """Say that this worker lives and what the node has, and look at what the bodies have to be told."""
         measured = self._describe()
         at = time.monotonic()
         self._name.beat(measured)
@@ -132,7 +142,6 @@ class Controller:
         self._admitter.look()  # before attempts are taken up: their containers' caps go by it
         self._admitter.make_up_accounts()
         self._pass_on_stops(self._running.ids())
-        self._healer.heal()
 
     def _pass_on_stops(self, task_ids: list[str]) -> None:
         """The store decides whether a stop was asked for; a word on a channel only says to look."""

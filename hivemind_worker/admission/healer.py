@@ -14,7 +14,7 @@ from hivemind_worker.admission.recovery import Absences, Watchman, lost_outcome
 from hivemind_worker.admission.running import Running
 from hivemind_worker.admission.suspects import Suspects
 from hivemind_worker.admission.sweep import Sweep, report
-from hivemind_worker.domain.errors import StaleAttempt
+from hivemind_worker.domain.errors import StaleAttempt, StoreUnavailable
 from hivemind_worker.domain.fence import standing
 from hivemind_worker.domain.job import HELD
 from hivemind_worker.domain.node import Reservation
@@ -76,18 +76,34 @@ class Healer:
         self._suspects = Suspects(jobs, worker=worker, boot=boot, limit=rules.poison_after, born=clock())
 
     def heal(self) -> None:
-        """One round. The one rule of recovery: a row of mine whose job I do not run gets its hint again."""
+        """One round. The one rule of recovery: a row of mine whose job I do not run gets its hint again.
+
+        Each step by itself: what one stumbles over must not keep the others from their work, nor the sweep from mending
+        it.
+        """
+        rows: dict[str, Reservation] = {}
+        for step in (
+            self._promote,
+            lambda: report(self._audit.rows(self._node)),
+            lambda: rows.update(self._ledger.rows(self._node)),
+            lambda: self._adopt(rows),
+            lambda: self._fence(rows),
+            self._tell,
+            lambda: self._suspects.clear(self._running.held(), self._clock()),
+            lambda: self._hint(rows),
+            self._take_from_lost_nodes,
+            self._sweep.step,
+        ):
+            try:
+                step()
+            except StoreUnavailable:
+                raise
+            except Exception:
+                log.exception("healing stumbled")
+
+    def _promote(self) -> None:
         if self._ledger.promote():
             reach("promoted")
-        report(self._audit.rows(self._node))
-        rows = self._ledger.rows(self._node)
-        self._adopt(rows)
-        self._fence(rows)
-        self._tell()
-        self._suspects.clear(self._running.held(), self._clock())
-        self._hint(rows)
-        self._take_from_lost_nodes()
-        self._sweep.step()
 
     def redis_is_away(self) -> None:
         """Nothing that was not seen meanwhile counts as missing."""

@@ -17,6 +17,8 @@ from hivemind_worker.domain.units import parse_cores as parse_cores
 
 _DURATION = re.compile(r"^(\d+(?:\.\d+)?)\s*(s|m|h|d)?$")
 _SECONDS = {None: 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+#: how Request.shape, and with it the name of a waiting line, begins; scripts/audit.lua says the same
+SHAPE = re.compile(r"\d+(:\d+){5}(?![^:/])")
 
 #: Docker refuses a container with less (daemon/daemon_unix.go: linuxMinMemory)
 MIN_MEMORY = 6 * MIB

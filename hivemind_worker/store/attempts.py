@@ -122,13 +122,14 @@ class AttemptSteps:
         return bool(self._scripts.run("hold_back", [self._keys.job(task_id)], [attempt, worker, boot]))
 
     def downs(self, task_ids: Sequence[str]) -> dict[str, int]:
-        """How many workers each of these has taken down in a row; those with none are left out."""
+        """How many workers each of these has taken down in a row; those with none, or no number, are left out."""
         with named_faults():
             pipe = self._scripts.client.pipeline(transaction=False)
             for task_id in task_ids:
                 pipe.hget(self._keys.job(task_id), "downs")
             replies = pipe.execute(raise_on_error=False)
-        return {i: int(each) for i, each in zip(task_ids, replies, strict=True) if isinstance(each, bytes)}
+        counts = zip(task_ids, replies, strict=True)
+        return {i: int(each) for i, each in counts if isinstance(each, bytes) and each.isdigit()}
 
     def lose(self, job: Job, outcome: Outcome, step: Step | None, *, heartbeat: str) -> bool:
         """Take a held job from a lost node, whose heartbeat was and is this one; False: it is not so any more."""

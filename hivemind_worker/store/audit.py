@@ -142,7 +142,11 @@ class Audit:
             return self.put_aside(task_id, str(error))
         new = [word for name, value in fresh.items() if record.get(name) != value for word in (name, value)]
         done = self._scripts.run("migrate", [self._keys.job(task_id)], [record["version"], *new])
-        return f"migrated from version {record['version']}" if done else ""
+        if not done:
+            return ""
+        return (
+            f"migrated from version {record['version']}" if fresh["version"] != record["version"] else "line named anew"
+        )
 
     def _give_row(self, task_id: str) -> str:
         try:

@@ -14,7 +14,7 @@ import redis
 from hivemind_worker.domain.errors import NameHeld, NotFound
 from hivemind_worker.domain.line import Candidate, Claim, Front, Promise, Window, predict, typical
 from hivemind_worker.domain.node import Gpu, Node, NodeCaps, NodeState, NodeUsage, Reservation
-from hivemind_worker.domain.resources import RESOURCES, Amount
+from hivemind_worker.domain.resources import RESOURCES, SHAPE, Amount
 from hivemind_worker.domain.usage import Usage, read_usage, write_usage
 from hivemind_worker.store.connection import Scripts, fields, named_faults, text
 from hivemind_worker.store.hints import HintQueue
@@ -363,6 +363,8 @@ def _candidate(
         if int(version) > VERSION:
             return None
         name, runs = line.decode(), (_runs(same_size), _runs(any_size))
+        if not SHAPE.match(name):
+            return None
         return Candidate(
             task_id=task_id.decode(),
             shape=name.partition("/")[0],

@@ -15,7 +15,7 @@ from hivemind_worker.domain.assignment import Assignment
 from hivemind_worker.domain.errors import RecordCorrupt, RecordTooNew
 from hivemind_worker.domain.job import Job, PastAttempt, State, Times
 from hivemind_worker.domain.outcome import Outcome
-from hivemind_worker.domain.resources import MIN_MEMORY, Request
+from hivemind_worker.domain.resources import MIN_MEMORY, SHAPE, Request
 
 #: what this release writes; scripts/_lib.lua says the same
 VERSION = 3
@@ -49,6 +49,8 @@ def current(record: Mapping[str, str], task_id: str = "") -> dict[str, str]:
         while version < VERSION:
             fresh = MIGRATIONS[version](fresh)
             version = int(fresh["version"])
+        if not SHAPE.match(fresh.get("shape", "")):
+            fresh["shape"] = Assignment.model_validate_json(fresh["spec"]).line
     except (KeyError, ValueError, TypeError) as error:
         raise RecordCorrupt(f"the record of {name} is damaged: {_why(error)}") from None
     return fresh

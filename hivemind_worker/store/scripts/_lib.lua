@@ -10,6 +10,9 @@ local function now_ms()
   return t[1] * 1000 + math.floor(t[2] / 1000)
 end
 
+-- A number as Redis takes it for a score: Lua's own tonumber takes 'nan' and '0x1' as well.
+local function numeric(text) return text and string.match(text, '^%-?%d+%.?%d*$') ~= nil end
+
 -- One entry in the events stream (bounded: the outbox keeps what matters) and one word to whoever watches this job.
 local function emit(events, changes, id, state, attempt, cause)
   redis.call('XADD', events, 'MAXLEN', '~', 200000, '*',

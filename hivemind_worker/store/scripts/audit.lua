@@ -2,7 +2,8 @@
 -- truth; what is right already costs a few reads. Keys of lines and rows follow from the records, so they are made here.
 -- KEYS  1 active  2 index  3 waiting (all)  4 shapes  5 delayed  6 nodes
 -- ARGV  1 prefix of all keys  2 'active' for ids found among the active, 'any' for ids found elsewhere, then ids
--- RETURNS pairs of id and what was put right, or 'old' (of an earlier release: to be migrated), 'rowless' (held, and
+-- RETURNS pairs of id and what was put right, or 'old' (of an earlier release, or without a shape that
+--         can be read: to be migrated), 'rowless' (held, and
 --         neither record nor ledger know its row), 'damaged: …' (cannot be understood: to be put aside)
 local prefix, from_active = ARGV[1], ARGV[2] == 'active'
 local found, shapes, now = {}, {}, now_ms()
@@ -88,8 +89,8 @@ local function complaint(known)
   local state = known[1]
   if not (state == 'waiting' or held(state) or terminal(state)) then return 'state' end
   if not tonumber(known[2] or '') then return 'attempt' end
-  if not tonumber(known[8] or '') then return 'created' end
-  if not tonumber(known[6] or '') then return 'rank' end
+  if not numeric(known[8]) then return 'created' end
+  if not numeric(known[6]) then return 'rank' end
   if held(state) and (not known[4] or known[4] == '') then return 'node' end
 end
 
@@ -108,7 +109,7 @@ for i = 3, #ARGV do
     tell(id, 'damaged: its version cannot be read')
   elseif complaint(known) then
     tell(id, 'damaged: its ' .. complaint(known) .. ' cannot be read')
-  elseif tonumber(known[9]) < VERSION or not known[5] then
+  elseif tonumber(known[9]) < VERSION or not string.match(known[5] or '', '^%d+:%d+:%d+:%d+:%d+:%d+') then
     tell(id, 'old')
   else
     local state, shape = known[1], known[5]

@@ -21,10 +21,11 @@ end
 local trial = redis.call('HMGET', KEYS[1], 'trial', 'trial_at', 'trial_worker', 'steady', 'downs_seen')
 if trial[1] ~= ARGV[5] then
   local last = trial[1] and tonumber(redis.call('GET', ARGV[6] .. trial[1]) or '') or 0
-  if trial[1] and trial[4] ~= known[1] and tonumber(trial[2]) >= last - 1000 then
-    redis.call('HINCRBY', KEYS[1], 'downs', 1)
+  local at = tonumber(trial[2] or '') or last
+  if trial[1] and trial[4] ~= known[1] and at >= last - 1000 then
+    redis.pcall('HINCRBY', KEYS[1], 'downs', 1)  -- what is no number is the reader's to refuse
     local seen = trial[5] and (trial[5] .. '|') or ''
-    redis.call('HSET', KEYS[1], 'downs_seen', string.sub(seen .. trial[2] .. ' ' .. trial[3], -1000))
+    redis.call('HSET', KEYS[1], 'downs_seen', string.sub(seen .. string.format('%.0f', at) .. ' ' .. (trial[3] or '?'), -1000))
   end
   local now = now_ms()
   redis.call('HSET', KEYS[1], 'trial', ARGV[5], 'trial_at', now, 'trial_worker', ARGV[3])

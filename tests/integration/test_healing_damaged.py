@@ -1,0 +1,110 @@
+"""What is damaged is put right or put aside by the beat itself, and keeps nobody else waiting meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import redis
+
+from hivemind_worker.admission.hinter import Hinter
+from hivemind_worker.bootstrap import Stores
+from hivemind_worker.domain.errors import RecordCorrupt
+from hivemind_worker.domain.job import State
+from hivemind_worker.domain.line import Claim
+from hivemind_worker.domain.outcome import Cause, Outcome
+from hivemind_worker.domain.retry import Step
+from hivemind_worker.settings import Settings
+from hivemind_worker.store.keys import Keys
+from tests.builders import assignment, new_job, row
+from tests.integration.store_kit import FREE, admit, announce
+from tests.integration.test_lost_node import Watcher
+from tests.integration.worker_kit import submit
+from tests.processes import eventually, worker
+
+#: seconds in which every beat has had its whole round
+ROUND = 12.0
+
+DAMAGE: dict[str, tuple[Callable[[redis.Redis, Keys], object], State]] = {
+    "rank": (lambda client, keys: client.hset(keys.job("bad"), "rank", "x"), State.FAILED),
+    "rank that Lua takes": (lambda client, keys: client.hset(keys.job("bad"), "rank", "nan"), State.FAILED),
+    "no shape": (lambda client, keys: client.hdel(keys.job("bad"), "shape"), State.WAITING),
+    "shape": (lambda client, keys: client.hset(keys.job("bad"), "shape", "?"), State.WAITING),
+    "no record": (lambda client, keys: client.set(keys.job("bad"), "oops"), State.FAILED),
+}
+
+
+def delayed(stores: Stores, client: redis.Redis, *task_ids: str) -> None:
+    """Jobs whose attempt the infrastructure lost, and whose pause is over."""
+    announce(stores)
+    for task_id in task_ids:
+        stores.jobs.create(new_job(task_id))
+        assert admit(stores, task_id) == "ok"
+        job = stores.jobs.claim(task_id, 1, node="n1", worker="w1")
+        stores.jobs.retry(job, Outcome(cause=Cause.ENGINE), Step("infra_failures", delay=3600))
+    client.zadd(stores.keys.delayed, dict.fromkeys(task_ids, 1))
+    for task_id in task_ids:
+        client.hset(stores.keys.job(task_id), "not_before", 1)
+
+
+def line(stores: Stores) -> list[str]:
+    candidates = stores.ledger.window({"n1": FREE}).candidates
+    assert {each.line for each in candidates} <= {assignment().line}
+    return [each.task_id for each in candidates]
+
+
+@pytest.mark.parametrize(("damage", "becomes"), DAMAGE.values(), ids=DAMAGE.keys())
+def test_a_damaged_record_among_the_delayed_holds_up_neither_the_others_nor_the_healing(
+    stores: Stores, client: redis.Redis, damage: Callable[[redis.Redis, Keys], object], becomes: State
+) -> None:
+    delayed(stores, client, "bad", "good")
+    damage(client, stores.keys)
+    watcher = Watcher(stores)
+    watcher.watch(2)
+    assert "good" in line(stores)
+    watcher.watch(ROUND)
+    assert stores.jobs.get("bad").state is becomes
+    assert line(stores) == (["bad", "good"] if becomes is State.WAITING else ["good"])
+    assert stores.audit.quarantined() == (becomes is State.FAILED)
+
+
+def test_a_line_whose_name_says_nothing_keeps_no_other_from_admission(stores: Stores, client: redis.Redis) -> None:
+    announce(stores)
+    stores.jobs.create_many([new_job("bad"), new_job("good")])
+    client.zrem(stores.keys.waiting(assignment().line), "bad")
+    client.hset(stores.keys.job("bad"), "shape", "what?")
+    client.zadd(stores.keys.waiting("what?"), {"bad": 1})
+    client.sadd(stores.keys.shapes, "what?")
+    assert line(stores) == ["good"]
+
+
+def test_a_count_of_deaths_that_is_no_number_keeps_no_job_from_its_hint_and_is_refused_to_the_body(
+    stores: Stores, client: redis.Redis
+) -> None:
+    watcher = Watcher(stores)
+    watcher.watch(2)
+    stores.jobs.create_many([new_job("bad"), new_job("good")])
+    for task_id in ("bad", "good"):
+        claim = Claim(task_id, assignment().line, row(worker="w2"))
+        assert stores.ledger.reserve("n2", "w2", [claim]) == ["ok"]
+    client.hset(stores.keys.job("bad"), mapping={"downs": "x", "trial": "an earlier boot"})
+    hinted: list[str] = []
+    watcher.healer._hinter = Hinter(lambda task_id, attempt: hinted.append(task_id), 2.0)
+    watcher.watch(2)
+    assert sorted(hinted) == ["bad", "good"]
+    with pytest.raises(RecordCorrupt, match="bad"):
+        stores.jobs.claim("bad", 1, node="n2", worker="w2", boot="boot of w2")
+
+
+@pytest.mark.parametrize("key", ["node", "delayed"])
+def test_a_worker_goes_on_when_a_key_of_its_beat_is_of_another_kind(
+    settings: Settings, stores: Stores, client: redis.Redis, tmp_path: Path, key: str
+) -> None:
+    keys = stores.keys
+    name = {"node": keys.node("n1"), "delayed": keys.delayed}[key]
+    with worker(settings, stores, tmp_path / "worker.log"):
+        client.set(name, "oops")
+        eventually(lambda: client.get(keys.aside(name)) == b"oops")
+        submit(stores, "t1", "true")
+        eventually(lambda: stores.jobs.get("t1").state is State.COMPLETED)
