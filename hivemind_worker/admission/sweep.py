@@ -62,7 +62,12 @@ class Sweep:
             left -= cost
 
     def _whole_round(self) -> Iterator[tuple[int, list[Finding]]]:
-        """Batch by batch what it cost and what was put right: the active, the lines, and once all records there are."""
+        """Batch by batch what it cost and what was put right: the active, the lines, and once all records there are.
+
+        Those are looked through again when the index has been lost.
+        """
+        if self._audit.index_is_short():
+            self._scanned = False
         for batch in self._audit.active():
             yield len(batch), self._audit.jobs(batch, active=True)
         for looked_at, found in self._audit.lines():

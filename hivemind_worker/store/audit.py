@@ -78,7 +78,7 @@ class Audit:
         return self._scan(self._keys.active)
 
     def lines(self) -> Iterator[tuple[int, list[Finding]]]:
-        """Take strays out of the lines: of the whole line what is not active, of a shape's what is not in the whole.
+        """See to strays in the lines: in the whole line what is not active, in a shape's what is not in the whole.
 
         Batch by batch, how many were looked at and what was put right. What else may be wrong with a line is the
         guard's affair: it takes out what it cannot admit.
@@ -92,8 +92,17 @@ class Audit:
 
     def _strays(self, line: str, whole: str, shape: str) -> Iterator[tuple[int, list[Finding]]]:
         for batch in itertools.chain(self._scan(line), [list[str]()]):  # the last look is for an empty line
-            out = self._scripts.run("strays", [line, whole, self._keys.shapes], [shape, *batch])
-            yield len(batch), [(text(task_id), "taken out of a line: it does not wait") for task_id in out]
+            keys = self._keys
+            found = self._scripts.run("strays", [line, whole, keys.shapes, keys.active], [shape, keys.job(""), *batch])
+            yield len(batch), _pairs(found)
+
+    def index_is_short(self) -> bool:
+        """Whether the index lacks jobs that are known, so that others may be missing there as well."""
+        with named_faults():
+            pipe = self._redis.pipeline(transaction=False)
+            pipe.zcard(self._keys.index).zcard(self._keys.active)
+            known, active = pipe.execute()
+        return int(known) == 0 or int(known) < int(active)
 
     def records(self) -> Iterator[list[str]]:
         """Ids of all records there are, whatever the indexes say, in batches that may be empty. Slow."""

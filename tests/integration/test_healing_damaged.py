@@ -69,6 +69,40 @@ def test_a_damaged_record_among_the_delayed_holds_up_neither_the_others_nor_the_
     assert stores.audit.quarantined() == (becomes is State.FAILED)
 
 
+INDEXES: dict[str, Callable[[redis.Redis, Keys], object]] = {
+    "active is another kind": lambda client, keys: client.set(keys.active, "oops"),
+    "active is gone": lambda client, keys: client.delete(keys.active),
+    "active lacks those that wait": lambda client, keys: client.zrem(keys.active, "waits", "pauses"),
+    "active lacks what is held": lambda client, keys: client.zrem(keys.active, "held"),
+    "index is another kind": lambda client, keys: client.set(keys.index, "oops"),
+    "index is gone": lambda client, keys: client.delete(keys.index),
+    "both are gone": lambda client, keys: client.delete(keys.active, keys.index),
+}
+
+
+@pytest.mark.parametrize("damage", INDEXES.values(), ids=INDEXES.keys())
+def test_a_job_that_waits_stays_in_its_line_whatever_becomes_of_the_indexes(
+    stores: Stores, client: redis.Redis, damage: Callable[[redis.Redis, Keys], object]
+) -> None:
+    delayed(stores, client, "pauses")
+    client.zadd(stores.keys.delayed, {"pauses": 2**50})
+    client.hset(stores.keys.job("pauses"), "not_before", 2**50)
+    stores.jobs.create_many([new_job("waits"), new_job("held"), new_job("ended")])
+    assert admit(stores, "held") == "ok"
+    stores.jobs.cancel("ended", 1.0)
+    announce(stores, "n2", "w2")
+    watcher = Watcher(stores)
+    watcher.watch(ROUND)
+    before = {name: client.dump(name) for name in client.scan_iter() if b":job:" in name or b":waiting" in name}
+    indexes = {name: client.zrange(name, 0, -1, withscores=True) for name in (stores.keys.active, stores.keys.index)}
+    damage(client, stores.keys)
+    # n1's own beats look at its rows; n2's worker is the sweeper.
+    stores.audit.rows("n1")
+    watcher.watch(2 * ROUND, n1=True)
+    assert {name: client.zrange(name, 0, -1, withscores=True) for name in indexes} == indexes
+    assert {name: client.dump(name) for name in before} == before
+
+
 def test_a_line_whose_name_says_nothing_keeps_no_other_from_admission(stores: Stores, client: redis.Redis) -> None:
     announce(stores)
     stores.jobs.create_many([new_job("bad"), new_job("good")])

@@ -1,7 +1,7 @@
 -- Drop or correct the rows of one node that their records do not stand behind. First, a key of another kind than its
 -- name says is put aside, so that nobody stumbles over it again and again.
--- KEYS  1 reservations:<node>  2 node  3 quarantine (index)  4 quarantined rows, then pairs with ARGV's kinds: keys of the
---       site that must be of a kind
+-- KEYS  1 reservations:<node>  2 node  3 quarantine (index)  4 quarantined rows  5 active; from here on pairs with
+--       ARGV's kinds: keys of the site that must be of a kind
 -- ARGV  1 node  2 prefix of the job keys  3 prefix of the quarantine  4 seconds that what is put aside stays, then kinds
 -- RETURNS pairs of id (or key) and what was put right
 local found = {}
@@ -29,7 +29,7 @@ local rows = redis.call('HGETALL', KEYS[1])
 for i = 1, #rows, 2 do
   local id, raw = rows[i], rows[i + 1]
   local job = ARGV[2] .. id
-  local known = redis.pcall('HMGET', job, 'state', 'node', 'row', 'version')
+  local known = redis.pcall('HMGET', job, 'state', 'node', 'row', 'version', 'created')
   if not known.err and (tonumber(known[4] or '') or 0) <= VERSION then
     local readable = pcall(cjson.decode, raw)
     if not readable then
@@ -48,6 +48,9 @@ for i = 1, #rows, 2 do
     elseif not known[3] then
       redis.call('HDEL', KEYS[1], id)
       tell(id, 'row dropped: it cannot be read')
+    end
+    if held(known[1]) and numeric(known[5]) and redis.call('ZADD', KEYS[5], 'NX', known[5], id) == 1 then
+      tell(id, 'put back among the active')
     end
   end
 end
