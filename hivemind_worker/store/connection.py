@@ -23,6 +23,8 @@ log = structlog.get_logger()
 FLUSH_TIMEOUT_MS = 3000
 #: keys or arguments of a script
 Words = Sequence[str | bytes | int | float]
+#: among a hash's fields: which of them are no text
+DAMAGED = "\n"
 
 
 _REFUSES_WRITES = re.compile(
@@ -155,13 +157,24 @@ class Scripts:
 
 
 def text(value: Any) -> str:
-    """What Redis gave, as text."""
-    return value.decode("utf-8") if isinstance(value, bytes) else str(value)
+    """What Redis gave, as text. Bytes that are no UTF-8 become U+FFFD: whoever put them there, reading goes on."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 def fields(reply: Any) -> dict[str, str]:
-    """HGETALL's reply, as a dict or as the flat list a script returns, with text on both sides."""
-    if isinstance(reply, dict):
-        return {text(key): text(value) for key, value in reply.items()}
-    pairs = iter(reply)
-    return {text(key): text(value) for key, value in zip(pairs, pairs, strict=True)}
+    """HGETALL's reply, as a dict or as the flat list a script returns, with text on both sides.
+
+    Under DAMAGED stand the names of values that are no UTF-8, one in each line, if there are any.
+    """
+    if not isinstance(reply, dict):
+        words = iter(reply)
+        reply = dict(zip(words, words, strict=True))
+    try:
+        return {_strict(key): _strict(value) for key, value in reply.items()}
+    except UnicodeDecodeError:
+        damaged = sorted(text(key) for key, value in reply.items() if text(value).encode() != value)
+        return {text(key): text(value) for key, value in reply.items()} | {DAMAGED: "\n".join(damaged)}
+
+
+def _strict(value: Any) -> str:
+    return value.decode("utf-8") if isinstance(value, bytes) else str(value)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import redis
 
 from hivemind_worker.domain.assignment import Assignment, digest
-from hivemind_worker.domain.errors import AlreadyExists, InvalidField, NotFound, QueueFull, TooFast
+from hivemind_worker.domain.errors import AlreadyExists, InvalidField, NotFound, QueueFull, RecordCorrupt, TooFast
 from hivemind_worker.domain.job import Job, State, Times
 from hivemind_worker.domain.limits import OwnerLimits
 from hivemind_worker.domain.outcome import Cause, Outcome
@@ -273,12 +273,18 @@ class JobStore(AttemptSteps):
     # --- from outside ---------------------------------------------------------------------------------
 
     def prioritize(self, task_id: str, priority: int) -> tuple[bool, State]:
-        """Give a waiting job another priority. (accepted, state now); not accepted: it waits no more. NotFound."""
+        """Give a waiting job another priority. (accepted, state now); not accepted: it waits no more. NotFound.
+
+        Raises RecordCorrupt for a record that cannot be read.
+        """
         if not 0 <= priority <= 9:
             raise InvalidField("priority", f"must be between 0 and 9, not {priority}")
         keys = self._keys
         while True:
-            spec = self.get(task_id).assignment
+            job = self.get(task_id)
+            if job.trouble and job.state is State.WAITING:
+                raise RecordCorrupt(job.trouble)  # what would be written is not what it asks for
+            spec = job.assignment
             with named_faults():
                 stands = self._redis.hget(keys.job(task_id), "spec")
             changed = spec.model_copy(update={"priority": priority})
@@ -289,7 +295,7 @@ class JobStore(AttemptSteps):
                     keys.promise,
                 ],
                 [
-                    task_id, text(stands or b""), changed.model_dump_json(), int(priority * self._ageing_ms),
+                    task_id, stands or b"", changed.model_dump_json(), int(priority * self._ageing_ms),
                     keys.changes(task_id), keys.wake,
                 ],
                 lasting=True,

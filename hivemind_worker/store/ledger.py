@@ -372,7 +372,7 @@ def _candidate(
             attempt=int(attempt) + 1,
             created=int(created),
             timeout_seconds=float(timeout),
-            owner=owner.decode(),
+            owner=text(owner),
             predicted=predict(*runs, shared=not owner),
             typical=typical(*runs),
             line=name,

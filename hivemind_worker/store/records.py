@@ -16,6 +16,7 @@ from hivemind_worker.domain.errors import RecordCorrupt, RecordTooNew
 from hivemind_worker.domain.job import Job, PastAttempt, State, Times
 from hivemind_worker.domain.outcome import Outcome
 from hivemind_worker.domain.resources import MIN_MEMORY, SHAPE, Request
+from hivemind_worker.store.connection import DAMAGED
 
 #: what this release writes; scripts/_lib.lua says the same
 VERSION = 3
@@ -46,6 +47,9 @@ def current(record: Mapping[str, str], task_id: str = "") -> dict[str, str]:
         version = int(fresh["version"])
         if version > VERSION:
             raise RecordTooNew(f"the record of {name} is of version {version}; this release reads up to {VERSION}")
+        damaged = [each for each in fresh.get(DAMAGED, "").split("\n") if each and not each.startswith(PAST)]
+        if damaged:
+            raise ValueError(f"its {damaged[0]} is no UTF-8")
         while version < VERSION:
             fresh = MIGRATIONS[version](fresh)
             version = int(fresh["version"])

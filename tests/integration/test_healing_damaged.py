@@ -11,12 +11,13 @@ import redis
 from hivemind_worker.admission.hinter import Hinter
 from hivemind_worker.bootstrap import Stores
 from hivemind_worker.domain.errors import RecordCorrupt
-from hivemind_worker.domain.job import State
+from hivemind_worker.domain.job import State, view
 from hivemind_worker.domain.line import Claim
 from hivemind_worker.domain.outcome import Cause, Outcome
 from hivemind_worker.domain.retry import Step
 from hivemind_worker.settings import Settings
 from hivemind_worker.store.keys import Keys
+from hivemind_worker.store.walk import Walk
 from tests.builders import assignment, new_job, row
 from tests.integration.store_kit import FREE, admit, announce
 from tests.integration.test_lost_node import Watcher
@@ -129,6 +130,69 @@ def test_a_count_of_deaths_that_is_no_number_keeps_no_job_from_its_hint_and_is_r
     assert sorted(hinted) == ["bad", "good"]
     with pytest.raises(RecordCorrupt, match="bad"):
         stores.jobs.claim("bad", 1, node="n2", worker="w2", boot="boot of w2")
+
+
+# --- bytes that are no text ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("field", ["spec", "owner", "state"])
+def test_a_record_with_bytes_that_are_no_text_is_damaged_and_hides_no_other(
+    stores: Stores, client: redis.Redis, field: str
+) -> None:
+    stores.jobs.create_many([new_job("bad", bundle_sha256="a" * 64), new_job("good", bundle_sha256="b" * 64)])
+    client.hset(stores.keys.job("bad"), field, b'{"\xff": 1}')
+    shown = {job.task_id: job for job in stores.jobs.list().jobs}
+    assert "bad is damaged" in shown["bad"].trouble
+    assert view(shown["bad"])["task_id"] == "bad"
+    assert not shown["good"].trouble
+    assert "b" * 64 in stores.jobs.bundles_in_use()
+    assert Walk(stores.redis, stores.keys).step(None, 10).broken == ("bad",)
+    with pytest.raises(RecordCorrupt, match="bad is damaged"):
+        stores.jobs.prioritize("bad", 9)
+    stores.audit.put_aside("bad", "for a reason")
+    assert {job.task_id: job.state for job in stores.jobs.list().jobs} == {"bad": State.FAILED, "good": State.WAITING}
+    assert client.hget(stores.keys.aside(stores.keys.job("bad")), field) == b'{"\xff": 1}'
+
+
+@pytest.mark.parametrize("field", ["spec", "owner"])
+def test_a_body_is_refused_a_record_with_bytes_that_are_no_text(
+    stores: Stores, client: redis.Redis, field: str
+) -> None:
+    announce(stores)
+    stores.jobs.create(new_job("bad"))
+    client.hset(stores.keys.job("bad"), field, b"\xff")
+    assert line(stores) == ["bad"]
+    assert stores.ledger.reserve("n1", "w1", [Claim("bad", assignment().line, row())]) == ["ok"]
+    with pytest.raises(RecordCorrupt, match=f"its {field} is no UTF-8"):
+        stores.jobs.claim("bad", 1, node="n1", worker="w1")
+
+
+def test_what_a_job_prints_is_its_own_affair_and_a_past_attempt_costs_only_itself(
+    stores: Stores, client: redis.Redis
+) -> None:
+    stores.jobs.create(new_job("good", command=("echo", "\ufffd")))
+    client.hset(stores.keys.job("good"), "past:1", b"\xff")
+    assert stores.jobs.get("good").assignment.command == ("echo", "\ufffd")
+
+
+@pytest.mark.parametrize("key", ["active", "index", "waiting_all", "delayed", "nodes", "shapes", "rows"])
+def test_a_name_that_is_no_text_keeps_no_beat_from_its_work(stores: Stores, client: redis.Redis, key: str) -> None:
+    announce(stores, "n2", "w2")
+    stores.jobs.create(new_job("good"))
+    before = stores.jobs.get("good")
+    name = stores.keys.reservations("n2") if key == "rows" else getattr(stores.keys, key)
+    if key == "rows":
+        client.hset(name, b"\xff", b"\xff")
+    elif key in ("nodes", "shapes"):
+        client.sadd(name, b"\xff")
+    else:
+        client.zadd(name, {b"\xff": 1})
+    client.zrem(stores.keys.waiting(assignment().line), "good")
+    Watcher(stores).watch(ROUND)
+    assert line(stores) == ["good"]
+    assert stores.jobs.list().jobs == (before,)
+    stores.jobs.forget_expired()
+    assert [each.node for each in stores.ledger.nodes()] == ["n2"]
 
 
 @pytest.mark.parametrize("key", ["node", "delayed"])

@@ -148,11 +148,14 @@ def test_what_is_set_aside_keeps_its_reason_within_a_bound(stores: Stores, clien
 
 def test_an_event_of_nobodys_making_is_read_and_called_strange(stores: Stores, client: redis.Redis) -> None:
     client.xadd(stores.keys.events, {"id": "t1", "state": "levitating", "attempt": "x", "at": "soon"})
-    client.xadd(stores.keys.events, {"hello": b"\xff".decode("latin-1")})
+    client.xadd(stores.keys.events, {"hello": "there"})
+    client.xadd(stores.keys.events, {"id": b"\xff", "state": b"completed", b"\xfe": b"\xfd"})
     submit(stores, "fine")
-    levitating, nameless, fine = stores.events.read("0-0", block=0)
+    levitating, nameless, no_text, fine = stores.events.read("0-0", block=0)
+    assert led(stores).take(10).events == (levitating, nameless, no_text, fine)
     assert "levitating" in strange(levitating)
     assert strange(nameless)
+    assert strange(no_text)
     assert not strange(fine)
     assert (levitating.attempt, levitating.at) == (0, int(levitating.id.partition("-")[0]))
 
