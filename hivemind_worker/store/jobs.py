@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -179,11 +180,8 @@ class JobStore(AttemptSteps):
             for task_id in task_ids:
                 pipe.hget(self._keys.job(task_id), "stop_grace")
             replies = pipe.execute(raise_on_error=False)
-        return {
-            i: float(reply)
-            for i, reply in zip(task_ids, replies, strict=True)
-            if isinstance(reply, bytes) and reply.replace(b".", b"", 1).isdigit()
-        }
+        graces = ((i, _seconds(reply)) for i, reply in zip(task_ids, replies, strict=True))
+        return {i: grace for i, grace in graces if grace is not None}
 
     def list(
         self,
@@ -334,6 +332,15 @@ def _shown(task_id: str, reply: Any) -> Job | None:
         with named_faults():
             raise reply
     return shown_of(fields(reply), task_id) if reply else None
+
+
+def _seconds(reply: Any) -> float | None:
+    """None: there is nothing, or no number of seconds."""
+    try:
+        seconds = float(reply) if isinstance(reply, bytes) else math.nan
+    except ValueError:
+        return None
+    return seconds if 0 <= seconds < math.inf else None
 
 
 def _or_nothing(limit: float | None) -> str:

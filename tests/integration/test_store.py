@@ -173,6 +173,20 @@ def test_cancelling_a_held_job_records_the_first_grace_and_tells_its_node(stores
     ear.close()
 
 
+@pytest.mark.parametrize("grace", [0.0, 5e-05, 1e16, 86400.0])
+def test_every_grace_that_is_accepted_reaches_the_worker(stores: Stores, grace: float) -> None:
+    admitted(stores)
+    stores.jobs.cancel("t1", grace)
+    assert stores.jobs.stop_graces(["t1"]) == {"t1": grace}
+
+
+@pytest.mark.parametrize("grace", ["nan", "inf", "-1", "soon", b"\xff"])
+def test_a_grace_that_is_no_number_of_seconds_is_none(stores: Stores, client: redis.Redis, grace: str | bytes) -> None:
+    admitted(stores)
+    client.hset(stores.keys.job("t1"), "stop_grace", grace)
+    assert stores.jobs.stop_graces(["t1"]) == {}
+
+
 def test_an_unknown_job_cannot_be_cancelled(stores: Stores) -> None:
     with pytest.raises(NotFound):
         stores.jobs.cancel("nobody", 1.0)
