@@ -126,23 +126,24 @@ class Reporter:
         term: Term,
         stopping: threading.Event,
         window: Window,
-        sent: dict[str, Item],
+        sent: Mapping[str, Item],
         reports: Mapping[str, Report],
     ) -> None:
         """One wave, in as many calls as it takes. What one call brought is settled before the next is made: the calls
         may take longer in all than a term, and what the master has is not to be told anew because of the others.
         """
+        waits = dict(sent)
         try:
             for answers in self._sink.deliver(term.number, [reports[task_id] for task_id in sent]):
                 self._clear_trouble(term)
-                told = [(sent.pop(task_id), answer) for task_id, answer in answers.items() if task_id in sent]
+                told = [(waits.pop(task_id), answer) for task_id, answer in answers.items() if task_id in waits]
                 self._take_in(term, window, told, reports)
                 if stopping.is_set():
                     return
         except SinkAway as error:
             self._away(term, stopping, error)
             return
-        self._take_in(term, window, [(item, Answer(Verdict.RETRY)) for item in sent.values()], reports)
+        self._take_in(term, window, [(item, Answer(Verdict.RETRY)) for item in waits.values()], reports)
 
     def _take_in(
         self, term: Term, window: Window, told: Sequence[tuple[Item, Answer]], reports: Mapping[str, Report]
