@@ -38,6 +38,7 @@ from hivemind_worker.execution.node_names import note_name
 from hivemind_worker.execution.room import no_room
 from hivemind_worker.execution.runner import Runner
 from hivemind_worker.execution.since import Moment
+from hivemind_worker.execution.unwatched import Unwatched
 from hivemind_worker.housekeeping import Rounds, housekeeping
 from hivemind_worker.settings import Settings
 from hivemind_worker.store.connection import prober
@@ -158,7 +159,7 @@ def build_agent(settings: Settings, *, worker: str, queue: HintQueue, leave: Cal
     )
     running: Running[Handle] = Running()
     describe = describer(settings, engine, gpus, refusals, scores)
-    partition = watch_partition(settings, running)
+    partition = watch_partition(settings, running, engine, stores.ledger.site_id)
     name = Name(
         stores.ledger,
         node=node,
@@ -216,12 +217,15 @@ def build_agent(settings: Settings, *, worker: str, queue: HintQueue, leave: Cal
     )
 
 
-def watch_partition(settings: Settings, running: Running[Handle]) -> Partition | None:
+def watch_partition(
+    settings: Settings, running: Running[Handle], engine: Engine, site_id: Callable[[], str]
+) -> Partition | None:
     """What ends containers when the node is cut off; None where they are to go on."""
     if settings.on_partition == "keep":
         return None
-    after = patience(settings.node_lost_after, settings.stop_grace, settings.beat)
-    return Partition(running, after=after, answers=prober(settings.redis))
+    grace = settings.stop_grace
+    after, left = patience(settings.node_lost_after, grace, settings.beat), Unwatched(engine, settings)
+    return Partition(running, left, site_id=site_id, after=after, grace=grace, answers=prober(settings.redis))
 
 
 def describer(

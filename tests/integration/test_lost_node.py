@@ -27,7 +27,7 @@ from tests.builders import assignment, new_job, row
 from tests.integration.store_kit import OK, admitted, announce
 from tests.integration.test_worker_fenced import freeze
 from tests.integration.worker_kit import containers, log_text, submit, until_log
-from tests.processes import eventually, until, worker
+from tests.processes import environment, eventually, process, until, worker, worker_command
 from tests.redis_server import OwnRedis
 
 
@@ -250,6 +250,36 @@ def test_a_node_cut_off_from_redis_stops_its_containers_and_the_job_starts_anew(
             eventually(lambda: "containers are stopped" in (tmp_path / "n1.log").read_text())
             eventually(lambda: not engine.api.containers(filters={"name": "hm-alone-1"}))
             come_back()
+            job = until(stores, "alone", timeout=120)
+            assert child.poll() is None
+        assert (job.state, job.attempt) == (State.COMPLETED, 2)
+        assert job.past[0].cause == "node_lost"
+        assert "cut off from Redis" in job.past[0].evidence
+    finally:
+        stores.close()
+        own.down()
+
+
+@pytest.mark.timeout(400)
+def test_a_worker_that_is_killed_and_back_while_cut_off_stops_its_containers_too(
+    engine: docker.DockerClient, tmp_path: Path
+) -> None:
+    own = OwnRedis(tmp_path)
+    own.up()
+    here = load_settings(state=tmp_path / "state", redis_url=own.url, node_id="n1")
+    stores = open_stores(here)
+    script = 'echo "attempt $HIVEMIND_ATTEMPT"; [ "$HIVEMIND_ATTEMPT" = 2 ] || sleep 600'
+    try:
+        with worker(here, stores, tmp_path / "n1.log", **QUICK, **STOPS) as child:
+            submit(stores, "alone", script)
+            until_log(stores, "alone", b"attempt 1\n")
+            own.down()
+            child.kill()
+            child.wait(10)
+        with process(worker_command(), environment(here, **QUICK, **STOPS), tmp_path / "n1.log") as child:
+            eventually(lambda: not engine.api.containers(filters={"name": "hm-alone-1"}))
+            assert "containers are stopped" in (tmp_path / "n1.log").read_text()
+            own.up()
             job = until(stores, "alone", timeout=120)
             assert child.poll() is None
         assert (job.state, job.attempt) == (State.COMPLETED, 2)
