@@ -19,6 +19,7 @@ from hivemind_worker.admission.hinter import Hinter
 from hivemind_worker.admission.intake import Intake
 from hivemind_worker.admission.naming import Name
 from hivemind_worker.admission.partition import Partition, patience
+from hivemind_worker.admission.returning import Return
 from hivemind_worker.admission.rules import Rules as PolicyRules
 from hivemind_worker.admission.running import Running
 from hivemind_worker.admission.sweep import Sweep
@@ -160,6 +161,7 @@ def build_agent(settings: Settings, *, worker: str, queue: HintQueue, leave: Cal
     running: Running[Handle] = Running()
     describe = describer(settings, engine, gpus, refusals, scores)
     partition = watch_partition(settings, running, engine, stores.ledger.site_id)
+    back = Return(after=settings.node_lost_after - settings.beat, wake=stores.ledger.poke)
     name = Name(
         stores.ledger,
         node=node,
@@ -175,7 +177,7 @@ def build_agent(settings: Settings, *, worker: str, queue: HintQueue, leave: Cal
         ear=Ear(stores.redis, [stores.keys.wake, stores.keys.control(node)]),
         running=running,
         describe=describe,
-        ready=lambda: engine.healthy() and not no_room(settings.state),
+        ready=lambda: back.over(engine=engine.healthy()) and not no_room(settings.state),
         hinter=hinter,
         healer=Healer(
             jobs=stores.jobs,
@@ -191,11 +193,12 @@ def build_agent(settings: Settings, *, worker: str, queue: HintQueue, leave: Cal
             deaf=lambda: leave("hints go unheard while Redis answers: the consumer is deaf"),
         ),
         partition=partition,
+        back=back,
         beat=settings.beat,
         admitter=admitter,
         name=name,
     )
-    janitor = Janitor(engine, settings, site_id=stores.ledger.site_id, node=node)
+    janitor = Janitor(engine, settings, site_id=stores.ledger.site_id, node=node, swept=back.swept)
     return Agent(
         settings=settings,
         node=node,

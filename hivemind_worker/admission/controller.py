@@ -18,6 +18,7 @@ from hivemind_worker.admission.healer import Healer
 from hivemind_worker.admission.hinter import Hinter
 from hivemind_worker.admission.naming import Name
 from hivemind_worker.admission.partition import Partition
+from hivemind_worker.admission.returning import Return
 from hivemind_worker.admission.running import Running
 from hivemind_worker.domain.errors import NameHeld, StoreUnavailable
 from hivemind_worker.domain.node import Node
@@ -50,6 +51,7 @@ class Controller:
         hinter: Hinter,
         healer: Healer,
         partition: Partition | None,
+        back: Return,
         beat: float,
         admitter: Admitter,
         name: Name,
@@ -57,7 +59,7 @@ class Controller:
         self._jobs, self._ledger, self._keys, self._ear = jobs, ledger, keys, ear
         self._running, self._name = running, name
         self._describe, self._ready, self._hinter, self._healer = describe, ready, hinter, healer
-        self._partition = partition
+        self._partition, self._back = partition, back
         self._beat_seconds, self._admitter = beat, admitter
         self._stopping = threading.Event()
         self._next_beat = 0.0
@@ -137,6 +139,7 @@ class Controller:
         measured = self._describe()
         at = time.monotonic()
         self._name.beat(measured)
+        self._back.heard()
         if self._partition is not None:
             self._partition.heard(at)
         self._admitter.look()  # before attempts are taken up: their containers' caps go by it

@@ -77,13 +77,23 @@ def attempt_of(container: Found) -> Attempt:
 class Janitor:
     """Sweeps one node's containers and workspaces. Several workers of a node may each have one."""
 
-    def __init__(self, engine: Engine, settings: Settings, *, site_id: Callable[[], str], node: str) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        settings: Settings,
+        *,
+        site_id: Callable[[], str],
+        node: str,
+        swept: Callable[[float], None] = lambda _: None,
+    ) -> None:
+        """`swept` is told when a round began whose containers are gone, by the monotonic clock."""
         self._engine = engine
         self._state = settings.state
         self._base = settings.state / "workspaces"
         self._ask_site = site_id
         self._site: str | None = None
         self._node = node
+        self._swept = swept
 
     def sweep(self, rows: Callable[[], Collection[Attempt]], bodies: Callable[[], Collection[str]] = frozenset) -> None:
         """One round. `rows`: the attempts that rows of this node, by all its names, stand for; asked after everything
@@ -92,17 +102,20 @@ class Janitor:
         Containers first: a workspace goes only after the container that may write to it.
         Raises StoreUnavailable and EngineUnavailable, and then nothing more is removed.
         """
+        began = time.monotonic()
         self._site = self._site or self._ask_site()
         nodes = {self._node} | noted_names(self._state)
         ours = self._engine.list({LABEL_SITE: self._site})
         found = [container for container in ours if container.labels.get(LABEL_NODE) in nodes]
         workspaces = list_workspaces(self._base)
         if not found and not workspaces:
+            self._swept(began)
             return
         busy = frozenset(bodies())  # before the rows: a body that ends meanwhile has lost its row by then
         live = frozenset(rows())
         doomed = doomed_containers(found, live, busy, site=self._site, nodes=nodes)
         gone = {container.id for container in doomed if self._remove(container)}
+        self._swept(began)
         mounted = {attempt_of(container) for container in found if container.id not in gone}
         self._sweep_workspaces(workspaces, live | mounted, busy)
 

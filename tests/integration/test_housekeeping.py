@@ -84,7 +84,7 @@ def test_containers_workspaces_and_files_that_nobody_stands_behind_go_and_the_re
             engine.remove(foreign)
 
 
-def test_what_was_left_while_the_engine_was_away_goes_once_it_is_back(
+def test_what_was_left_while_the_engine_was_away_goes_once_it_is_back_and_before_anything_starts(
     settings: Settings, stores: Stores, engine: Engine, proxy: Proxy, tmp_path: Path
 ) -> None:
     proxy.cut()
@@ -94,9 +94,12 @@ def test_what_was_left_while_the_engine_was_away_goes_once_it_is_back(
         orphaned.mkdir(parents=True)
         heard = stores.ledger.node("n1").heartbeat
         eventually(lambda: stores.ledger.node("n1").heartbeat != heard)
+        stores.jobs.create(new_job("next", image=BUSYBOX, command=("sleep", "600")))
         assert engine.inspect(orphan) is not None
         assert orphaned.exists()
         proxy.mend()
+        until(stores, "next", State.ADMITTED, State.PREPARING, State.RUNNING)
+        assert engine.inspect(orphan) is None
         eventually(lambda: engine.inspect(orphan) is None)
         eventually(lambda: not orphaned.exists())
 
