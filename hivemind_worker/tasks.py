@@ -11,6 +11,7 @@ import structlog
 from celery.exceptions import Ignore, Reject
 
 from hivemind_worker.admission.intake import plain_fields
+from hivemind_worker.admission.recovery import fresh_for
 from hivemind_worker.agent import LEASE_BEATS, Agent
 from hivemind_worker.celery import app
 from hivemind_worker.delivery.report import Source, without_artifact
@@ -42,8 +43,6 @@ from hivemind_worker.store.keys import TASK
 log = structlog.get_logger()
 T = TypeVar("T")
 
-#: seconds after its claim in which an attempt starts without another look: nobody takes over sooner (`ADOPT_AFTER`)
-FRESH = 5.0
 ONE_MAPPING = "hivemind.run_job takes one mapping: the fields of an assignment"
 #: seconds between looks at what the node says of itself
 LOOK = 0.1
@@ -239,7 +238,7 @@ def _execute(agent: Agent, job: Job, handle: Handle) -> tuple[Prepared | None, E
 
     def confirm(surely: bool) -> None:
         """After a freeze, a long pull or an engine that hung the attempt may be another's: the record says."""
-        if handle.age < FRESH and not surely:
+        if handle.age < fresh_for(agent.settings.node_lost_after, agent.settings.beat) and not surely:
             return
         if standing(jobs.get_many([job.task_id])[0], job.attempt, agent.worker) != "mine":
             handle.fence()

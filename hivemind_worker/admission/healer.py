@@ -36,6 +36,7 @@ class Rules:
     budget: int
     backoff: float
     poison_after: int = 3
+    beat: float = 2.0
 
     @classmethod
     def of(cls, settings: Settings) -> Rules:
@@ -45,6 +46,7 @@ class Rules:
             budget=settings.infrastructure_retries,
             backoff=settings.infrastructure_backoff,
             poison_after=settings.poison_after,
+            beat=settings.beat,
         )
 
 
@@ -71,8 +73,8 @@ class Healer:
         self._audit, self._sweep = audit, sweep
         self._node, self._worker, self._rules = node, worker, rules
         self._deaf, self._clock = deaf, clock
-        self._absences = Absences()
-        self._silences = Watchman(rules.node_lost_after)
+        self._absences = Absences(rules.beat)
+        self._silences = Watchman(rules.node_lost_after, rules.beat)
         self._suspects = Suspects(jobs, worker=worker, boot=boot, limit=rules.poison_after, born=clock())
 
     def heal(self) -> None:

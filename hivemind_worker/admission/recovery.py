@@ -10,14 +10,29 @@ from hivemind_worker.domain.outcome import Cause, Outcome
 #: A Celery consumer takes up to 12 s to come back after a long Redis outage (kombu's fixed back-off); silence beyond
 #: this many seconds while Redis answers is deafness.
 DEAF_AFTER = 30.0
-#: seconds between two looks beyond which nothing is known of the time between: this process itself was stopped
-LONGEST_GAP = 20.0
+#: seconds between two looks, one a beat, beyond which nothing is known of the time between: this process itself was
+#: stopped. So many beats where they are long.
+LONGEST_GAP, GAP_BEATS = 20.0, 4
+#: seconds after its claim in which an attempt starts without another look: nobody takes over sooner
+FRESH = 5.0
+
+
+def longest_gap(beat: float) -> float:
+    """Seconds between two looks that still say something of the time between."""
+    return max(LONGEST_GAP, GAP_BEATS * beat)
+
+
+def fresh_for(node_lost_after: float, beat: float) -> float:
+    """Seconds after its claim in which nobody takes an attempt over: neither a sibling (`ADOPT_AFTER`), nor another
+    node, which counts from the last heartbeat; that may be a beat older than the claim."""
+    return min(FRESH, node_lost_after - beat)
 
 
 class Hints:
     """Remembers hints that were sent and not yet taken up. Owned by the admission thread."""
 
     def __init__(self, patience: float) -> None:
+        """`patience`: seconds until a hint is sent again, a beat."""
         self._patience = patience
         self._last: dict[tuple[str, int], float] = {}
         self._first: dict[tuple[str, int], float] = {}
@@ -48,12 +63,11 @@ class Hints:
 
         To be asked at every beat: time in which nobody looked does not count.
         """
-        if now - self._looked > LONGEST_GAP:
+        if now - self._looked > longest_gap(self._patience):
             self.forget()
         self._looked = now
-        return any(
-            now - first > DEAF_AFTER and self._last.get(key, first) > first for key, first in self._first.items()
-        )
+        after = max(DEAF_AFTER, 2 * self._patience)  # what was sent again this very moment has its time, too
+        return any(now - first > after and self._last.get(key, first) > first for key, first in self._first.items())
 
     def forget(self) -> None:
         """Redis was away, and the consumer with it: what was not heard until now does not count."""
@@ -70,14 +84,15 @@ class Watchman:
     No other clock is trusted: not a key's expiry, which lapses for everybody in an outage, nor another node's time.
     """
 
-    def __init__(self, after: float) -> None:
-        self._after = after
+    def __init__(self, after: float, beat: float) -> None:
+        """Seconds; a look is due at every beat."""
+        self._after, self._gap = after, longest_gap(beat)
         self._since: dict[str, tuple[str, float]] = {}
         self._looked = 0.0
 
     def unchanged(self, seen: Mapping[str, str], now: float) -> frozenset[str]:
         """The names whose value has been the same for `after` seconds."""
-        if now - self._looked > LONGEST_GAP:
+        if now - self._looked > self._gap:
             self._since.clear()
         self._looked = now
         before, self._since = self._since, {}
@@ -94,8 +109,9 @@ class Watchman:
 class Absences:
     """Since when which worker's lease has been missing. Owned by the admission thread."""
 
-    def __init__(self) -> None:
-        self._watchman = Watchman(ADOPT_AFTER)
+    def __init__(self, beat: float = 0.0) -> None:
+        """`beat`: seconds between looks where those may be many."""
+        self._watchman = Watchman(ADOPT_AFTER, beat)
 
     def dead(self, workers: Collection[str], living: Collection[str], now: float) -> frozenset[str]:
         """Those of `workers` whose lease has been missing for ADOPT_AFTER."""

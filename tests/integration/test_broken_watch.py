@@ -33,7 +33,7 @@ def agent(kit: Kit, job: Job, started: Any, *, worker: str = "w1") -> Agent:
     record = job.model_copy(update={"state": State.RUNNING, "worker": worker})
     jobs = SimpleNamespace(secrets=lambda _: {}, advance=lambda *_, **__: started(), get_many=lambda _: [record])
     stores = SimpleNamespace(jobs=jobs, logs=kit.stores.logs, ledger=SimpleNamespace(rows=lambda _: {}))
-    return cast(Agent, SimpleNamespace(stores=stores, runner=kit.runner, node="n1", worker="w1"))
+    return cast(Agent, SimpleNamespace(settings=kit.settings, stores=stores, runner=kit.runner, node="n1", worker="w1"))
 
 
 def status(kit: Kit, job: Job) -> str:

@@ -53,33 +53,33 @@ class Told:
 class Watcher:
     """The healing half of a worker of n2, with a clock that the test moves."""
 
-    def __init__(self, stores: Stores, *, after: float = 60.0, budget: int = 3) -> None:
+    def __init__(self, stores: Stores, *, after: float = 60.0, budget: int = 3, beat: float = 2.0) -> None:
         self.stores = stores
-        self.now = 1000.0
+        self.now, self.beat = 1000.0, beat
         self.running: Running[Told] = Running()
         self.healer = Healer(
             jobs=stores.jobs,
             ledger=stores.ledger,
             audit=stores.audit,
-            sweep=Sweep(stores.audit, worker="w2", beat=2.0),
+            sweep=Sweep(stores.audit, worker="w2", beat=beat),
             running=self.running,
-            hinter=Hinter(lambda task_id, attempt: None, 2.0),
+            hinter=Hinter(lambda task_id, attempt: None, beat),
             node="n2",
             worker="w2",
             boot="boot of w2",
-            rules=Rules(node_lost_after=after, budget=budget, backoff=5.0),
+            rules=Rules(node_lost_after=after, budget=budget, backoff=5.0, beat=beat),
             deaf=lambda: None,
             clock=lambda: self.now,
         )
 
     def watch(self, seconds: float, *, n1: bool = False) -> None:
         """Heal at every beat for so long; n2 beats, n1 if it lives."""
-        for _ in range(int(seconds // 2)):
+        for _ in range(int(seconds // self.beat)):
             announce(self.stores, "n2", "w2")
             if n1:
                 announce(self.stores, "n1", "w1")
             self.healer.heal()
-            self.now += 2.0
+            self.now += self.beat
 
 
 def started(stores: Stores, **given: object) -> Job:
@@ -125,6 +125,15 @@ def test_an_attempt_that_was_not_taken_up_is_missing_nothing(stores: Stores) -> 
     Watcher(stores).watch(64)
     assert stores.jobs.get("t1").state is State.WAITING
     assert stores.logs.read("t1", 0) == []
+
+
+def test_a_lost_node_is_found_by_one_whose_beat_is_long(stores: Stores) -> None:
+    started(stores)
+    watcher = Watcher(stores, after=120.0, beat=25.0)
+    watcher.watch(100)
+    assert stores.jobs.get("t1").state is State.RUNNING
+    watcher.watch(50)
+    assert stores.jobs.get("t1").state is State.WAITING
 
 
 def test_a_node_that_beats_keeps_its_jobs_whichever_of_its_workers_beats(stores: Stores) -> None:
