@@ -29,6 +29,7 @@ from hivemind_worker.domain.job import Job, State
 from hivemind_worker.domain.outcome import Cause, LogInfo, Outcome
 from hivemind_worker.domain.poison import poison_outcome
 from hivemind_worker.domain.retry import next_step
+from hivemind_worker.execution.conclude import as_noted
 from hivemind_worker.execution.device_refusals import DevicesRefused
 from hivemind_worker.execution.handle import Detached, Handle
 from hivemind_worker.execution.lost import WORDS_OF_LOSS, recover_log
@@ -266,6 +267,8 @@ def _execute(agent: Agent, job: Job, handle: Handle) -> tuple[Prepared | None, E
         ended = Ended(Cause.INTERNAL, f"{type(error).__name__}: {error}", unseen=unseen)
     persist(handle, lambda: confirm(True))  # what runs may be the container of the hands that it is in now
     agent.runner.put_down(prepared, handle)
+    if prepared is not None:
+        ended = as_noted(prepared, ended)
     return prepared, _with_the_loss_marked(agent, job, prepared, ended, handle) if ended.unseen else ended
 
 

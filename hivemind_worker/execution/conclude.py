@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hivemind_worker.domain.errors import EngineUnavailable
@@ -21,7 +21,7 @@ from hivemind_worker.execution.restarts import ended_before, ended_unread, ended
 from hivemind_worker.execution.room import no_room
 from hivemind_worker.execution.since import Moment, rebooted, wall_seconds
 from hivemind_worker.execution.usage import Meter
-from hivemind_worker.execution.verdict import Facts, decide
+from hivemind_worker.execution.verdict import Facts, decide, reason_of
 from hivemind_worker.execution.watch import Exit
 from hivemind_worker.execution.workspace import disk_usage
 from hivemind_worker.settings import Settings
@@ -103,6 +103,23 @@ def conclude(engine: Engine, settings: Settings, seen: Watched, handle: Handle) 
     )
     cause, evidence = decide(facts)
     return Ended(cause, evidence, left.code, _usage(meter, wall), info, unseen=left.gone)
+
+
+def as_noted(prepared: Prepared, ended: Ended) -> Ended:
+    """The end of an attempt whose watch broke off: had we begun to end it, that is why, whatever broke then."""
+    reason = reason_of(prepared.workspace.ended_for)
+    if reason is None or not ended.unseen:
+        return ended
+    spec = prepared.job.assignment
+    facts = Facts(
+        exit_code=None,
+        reason=reason,
+        timeout=spec.timeout_seconds,
+        disk_used=disk_usage(prepared.workspace.work) if reason == "disk" else 0,
+        disk_cap=spec.requests.disk,
+    )
+    cause, evidence = decide(facts)
+    return replace(ended, cause=cause, evidence=evidence if cause is ended.cause else f"{evidence}; {ended.evidence}")
 
 
 def _another(engine: Engine, start: Moment | None) -> bool:

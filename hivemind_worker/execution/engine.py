@@ -151,7 +151,7 @@ class Engine:
     def inspect(self, container: str) -> Found | None:
         """What is known of it; None: it is not there."""
         try:
-            return parse_found(self._call("GET", f"/containers/{quote(container)}/json"))
+            return parse_found(self._ask(f"/containers/{quote(container)}/json"))
         except EngineRefused as refused:
             if refused.status == 404:
                 return None
@@ -161,7 +161,7 @@ class Engine:
         """All containers, running or not, that carry these labels; of each only what a list tells."""
         filters = json.dumps({"label": [f"{name}={value}" for name, value in labels.items()]})
         query = urlencode({"all": "1", "filters": filters})
-        return [parse_listed(raw) for raw in self._call("GET", f"/containers/json?{query}")]
+        return [parse_listed(raw) for raw in self._ask(f"/containers/json?{query}")]
 
     def remove(self, container: str) -> None:
         """Kill it if it runs and delete it with its anonymous volumes. One that is gone is removed."""
@@ -171,6 +171,15 @@ class Engine:
             if refused.status not in (404, 409):  # 409: it is being removed already
                 raise
         end_survivors(container)
+
+    def _ask(self, path: str) -> Any:
+        """What is known of containers. An engine that cannot say that now is as good as away."""
+        try:
+            return self._call("GET", path)
+        except EngineRefused as refused:
+            if refused.status < 500:
+                raise
+            raise EngineUnavailable(f"the engine cannot say: {refused.words}") from None
 
     # --- the edge --------------------------------------------------------------------------------------
 

@@ -37,6 +37,8 @@ COPY_TRIES = 5
 KILL_AGAIN = 10.0
 #: seconds until an end is enforced again on a container that, says the engine, does not run
 LATE_PATIENCE = 1.0
+#: seconds for which an engine that answers and cannot wait for the container counts as away; then its watch breaks off
+REFUSED_PATIENCE = 600.0
 NEVER = float("inf")
 
 
@@ -99,7 +101,9 @@ class Watch:
         self._said = b""
         self._note = note
         self._reason: Reason | None = None
-        self._kill_at = NEVER
+        #: for what it was to be ended, though nobody knows whether it was
+        self._noted = limits.noted
+        self._kill_at = self._refused_until = NEVER
         self._idle_until = 0.0
         self._outage = False
         self._unread = False
@@ -116,7 +120,7 @@ class Watch:
             self._meter.ended()
             if not gone:
                 self._read_rest()
-            return Exit(code, self._reason or self._limits.noted, self._outage, gone, at, self._unread)
+            return Exit(code, self._reason or self._noted, self._outage, gone, at, self._unread)
         finally:
             self._close_streams()
 
@@ -126,20 +130,28 @@ class Watch:
         """Its exit code, and whether it is gone altogether. An engine that goes away meanwhile is waited for."""
         while True:
             try:
+                if self._refused_until != NEVER:
+                    self._enforce_patiently(time.monotonic())
                 self._open_streams()
                 while self._wait is not None:
                     self._turn()
                 return _exit_code(self._said), False
             except EngineRefused as refused:
-                if refused.status != 404:
+                if refused.status == 404:
+                    return None, True
+                if refused.status < 500 or time.monotonic() >= self._refused_until:
                     raise
-                return None, True
+                self._refused_until = min(self._refused_until, time.monotonic() + REFUSED_PATIENCE)
+                self._wait_for_the_engine(str(refused))
             except EngineUnavailable as error:
-                if not self._outage:
-                    log.warning("engine away in mid-run", container=self._container[:12], why=str(error))
-                self._outage = True
-                self._close_streams()
-                self._backoff.rest()
+                self._wait_for_the_engine(str(error))
+
+    def _wait_for_the_engine(self, why: str) -> None:
+        if not self._outage:
+            log.warning("engine away in mid-run", container=self._container[:12], why=why)
+        self._outage = True
+        self._close_streams()
+        self._backoff.rest()
 
     def _open_streams(self) -> None:
         if self._wait is None:
@@ -148,7 +160,7 @@ class Watch:
             if self._outage and not self._unread:
                 found = self._engine.inspect(self._container)
                 self._unread = found is None or not found.running
-            self._backoff = Backoff(self._handle)
+            self._backoff, self._refused_until = Backoff(self._handle), NEVER
         if self._output is None and self._output_ended == NEVER and not self._mute:
             self._live = False
             self._pump.rewind()
@@ -186,7 +198,7 @@ class Watch:
     def _next_due(self) -> float:
         if self._reason is not None:
             limits = self._kill_at
-        elif self._handle.stop_requested is not None or self._handle.is_cut_off or self._limits.noted is not None:
+        elif self._handle.stop_requested is not None or self._handle.is_cut_off or self._noted is not None:
             limits = 0.0  # it may have been taken in before this watch began
         else:
             limits = min(self._limits.deadline, self._disk.due, self._gpus.due)
@@ -218,9 +230,20 @@ class Watch:
             self._output_ended = NEVER
             self._open_streams()
         if self._wait is not None:
-            self._enforce(now)
+            self._enforce_patiently(now)
 
     # --- limits ------------------------------------------------------------------------------------------
+
+    def _enforce_patiently(self, now: float) -> None:
+        """An engine that cannot end a container now says nothing of the container: it is asked again."""
+        try:
+            self._enforce(now)
+        except EngineRefused as refused:
+            if refused.status < 500:
+                raise
+            if now > self._idle_until + KILL_AGAIN:  # said once
+                log.warning("container not ended yet", container=self._container[:12], why=str(refused))
+            self._idle_until = now + LATE_PATIENCE
 
     def _enforce(self, now: float) -> None:
         if now < self._idle_until:
@@ -242,23 +265,24 @@ class Watch:
             self._end("partition", self._limits.grace, now)
         elif now >= self._limits.deadline:
             self._end("timeout", self._limits.grace, now)
-        elif self._disk.over or self._limits.noted == "disk":
+        elif self._disk.over or self._noted == "disk":
             self._end("disk", 0.0, now)
         elif self._gpus.found:
             self._end(self._gpus.found, self._limits.grace if self._gpus.found == "gpu_lost" else 0.0, now)
-        elif self._limits.noted is not None:
-            self._end(self._limits.noted, self._limits.grace, now)
+        elif self._noted is not None:
+            self._end(self._noted, self._limits.grace, now)
 
     def _end(self, reason: Reason, grace: float, now: float) -> None:
         """SIGTERM, `grace` seconds, SIGKILL. A container that has ended by itself gave its own reason."""
-        log.info("container is ended", container=self._container[:12], reason=reason, grace=grace)
-        self._note(reason)
+        before, self._noted = self._noted, reason
+        if before != reason:
+            log.info("container is ended", container=self._container[:12], reason=reason, grace=grace)
+            self._note(reason)
         if self._engine.kill(self._container, "SIGTERM" if grace > 0 else "SIGKILL"):
-            self._reason = reason
-            self._kill_at = now + (grace if grace > 0 else KILL_AGAIN)
+            self._reason, self._kill_at = reason, now + (grace if grace > 0 else KILL_AGAIN)
         else:
-            self._note(self._limits.noted or "")
-            self._idle_until = now + LATE_PATIENCE
+            self._noted, self._idle_until = before, now + LATE_PATIENCE
+            self._note(before or "")
 
     # --- after its end -----------------------------------------------------------------------------------
 

@@ -13,13 +13,14 @@ from hivemind_worker.agent import Agent
 from hivemind_worker.domain.errors import EngineUnavailable
 from hivemind_worker.domain.job import Job, State
 from hivemind_worker.domain.outcome import CAUSES, Cause
+from hivemind_worker.execution import watch
 from hivemind_worker.execution.handle import Detached, Handle
 from hivemind_worker.execution.lost import WORDS_OF_LOSS
 from hivemind_worker.execution.wire import EngineRefused
 from hivemind_worker.store.logs import Stream
 from hivemind_worker.tasks import _execute
 
-from .execution_kit import BUSYBOX, Kit, Proxy
+from .execution_kit import BUSYBOX, GATED, Kit, Proxy, go, left_running, python, until, workspace_of
 
 
 @pytest.fixture
@@ -83,6 +84,85 @@ def test_a_watch_that_breaks_off_in_the_hands_of_a_fenced_body_ends_nothing(kit:
             _execute(agent(kit, job, fail, worker="w2"), job, handle)
         assert handle.fenced
     assert status(kit, job) == "running"
+
+
+def refuse(kit: Kit, monkeypatch: pytest.MonkeyPatch, call: str, times: int) -> list[None]:
+    """The engine answers so many of these calls as one does whose runtime is away; those are left."""
+    real, left = getattr(kit.engine, call), [None] * times
+
+    def refusing(*given: Any, **named: Any) -> Any:
+        if left:
+            left.pop()
+            raise EngineRefused(500, 'dial unix "/run/containerd/containerd.sock": connect: connection refused')
+        return real(*given, **named)
+
+    monkeypatch.setattr(kit.engine, call, refusing)
+    return left
+
+
+@pytest.mark.parametrize("why", [Cause.TIMEOUT, Cause.CANCELLED])
+def test_a_refusal_to_end_a_container_is_asked_again_and_changes_nothing_of_the_reason(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch, why: Cause
+) -> None:
+    left = refuse(kit, monkeypatch, "kill", 2)
+    with contextlib.closing(Handle()) as handle:
+        if why is Cause.CANCELLED:
+            job = left_running(kit, kit.job("sleep", "600", image=BUSYBOX))
+            handle.stop(0.0)
+        else:
+            job = kit.job("sleep", "600", image=BUSYBOX, timeout_seconds=0.5)
+        _, ended = kit.run(job, handle)
+    assert not left
+    assert (ended.cause, ended.exit_code, ended.unseen) == (why, 137 if why is Cause.CANCELLED else 143, False)
+
+
+def test_an_engine_that_cannot_say_how_a_container_does_costs_the_job_nothing(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, handle = kit.job(*python(GATED)), Handle()
+    left = refuse(kit, monkeypatch, "wait", 3)
+    body = kit.start(job, handle)
+    until(lambda: not left, "it has asked")
+    go(kit, job)
+    ended = body.result()
+    assert (ended.cause, ended.exit_code) == (Cause.OK, 0)
+    assert kit.live(job) == b"before\nafter\n"
+    handle.close()
+
+
+def test_a_stop_is_kept_by_an_engine_that_can_never_wait_for_the_container(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "REFUSED_PATIENCE", 3.0)
+    refuse(kit, monkeypatch, "wait", 100_000)
+    job = kit.job("sleep", "600", image=BUSYBOX)
+    with contextlib.closing(Handle()) as handle:
+        prepared, ended = _execute(agent(kit, job, lambda: handle.stop(1.0)), job, handle)
+    assert prepared is not None
+    assert (ended.cause, ended.unseen) == (Cause.CANCELLED, True)
+    assert "containerd.sock" in ended.evidence
+    assert status(kit, job) == "exited"
+
+
+def test_an_engine_that_cannot_look_at_a_container_is_asked_again(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = left_running(kit, kit.job("sh", "-c", "exit 3", image=BUSYBOX))
+    left = refuse(kit, monkeypatch, "_call", 5)
+    _, ended = kit.run(job)
+    assert not left
+    assert (ended.cause, ended.exit_code) == (Cause.EXIT, 3)
+
+
+def test_what_we_had_begun_to_end_before_the_body_broke_keeps_its_reason(kit: Kit) -> None:
+    job = kit.job("sleep", "600", image=BUSYBOX)
+
+    def fail() -> None:
+        workspace_of(kit, job).note_end("timeout")
+        raise RuntimeError("can't start new thread")
+
+    with contextlib.closing(Handle()) as handle:
+        _, ended = _execute(agent(kit, job, fail), job, handle)
+    assert (ended.cause, ended.unseen) == (Cause.TIMEOUT, True)
+    assert "can't start new thread" in ended.evidence
 
 
 def test_nothing_is_said_of_its_end_while_the_engine_is_away(kit: Kit, proxy: Proxy) -> None:
