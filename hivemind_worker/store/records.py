@@ -21,6 +21,8 @@ from hivemind_worker.store.connection import DAMAGED
 #: what this release writes; scripts/_lib.lua says the same
 VERSION = 3
 PAST = "past:"
+#: fields that may be damaged without harm to the job: the audit mends a row
+_NOT_READ = (PAST, "row")
 #: what `job_of` raises
 UNREADABLE = (RecordTooNew, RecordCorrupt)
 
@@ -47,7 +49,7 @@ def current(record: Mapping[str, str], task_id: str = "") -> dict[str, str]:
         version = int(fresh["version"])
         if version > VERSION:
             raise RecordTooNew(f"the record of {name} is of version {version}; this release reads up to {VERSION}")
-        damaged = [each for each in fresh.get(DAMAGED, "").split("\n") if each and not each.startswith(PAST)]
+        damaged = [each for each in fresh.get(DAMAGED, "").split("\n") if each and not each.startswith(_NOT_READ)]
         if damaged:
             raise ValueError(f"its {damaged[0]} is no UTF-8")
         while version < VERSION:

@@ -70,6 +70,37 @@ def test_a_damaged_record_among_the_delayed_holds_up_neither_the_others_nor_the_
     assert stores.audit.quarantined() == (becomes is State.FAILED)
 
 
+@pytest.mark.parametrize("by", ["its node", "the sweeper"])
+@pytest.mark.parametrize("edit", [b"{", b"\xff", b'{"attempt": 1}', b"7"])
+def test_a_row_that_is_damaged_in_its_record_closes_no_node(
+    stores: Stores, client: redis.Redis, edit: bytes, by: str
+) -> None:
+    announce(stores)
+    stores.jobs.create_many([new_job("bad"), new_job("good")])
+    assert admit(stores, "bad") == "ok"
+    rows = stores.ledger.rows("n1")
+    client.hset(stores.keys.job("bad"), "row", edit)
+    assert not stores.jobs.get("bad").trouble
+    if by == "its node":
+        stores.audit.rows("n1")
+    else:
+        stores.audit.jobs(["bad"], active=True)
+    assert stores.ledger.rows("n1") == rows
+    assert admit(stores, "good") == "ok"
+    assert client.hget(stores.keys.job("bad"), "row") == client.hget(stores.keys.reservations("n1"), "bad")
+
+
+def test_a_row_that_is_damaged_in_the_record_and_the_ledger_is_made_anew(stores: Stores, client: redis.Redis) -> None:
+    announce(stores, "n2", "w2")
+    stores.jobs.create_many([new_job("bad"), new_job("good")])
+    assert stores.ledger.reserve("n2", "w2", [Claim("bad", assignment().line, row(worker="w2"))]) == ["ok"]
+    client.hset(stores.keys.job("bad"), "row", "{")
+    client.hset(stores.keys.reservations("n2"), "bad", "{")
+    Watcher(stores).watch(ROUND)
+    assert stores.ledger.rows("n2")["bad"].amount == row().amount
+    assert stores.ledger.reserve("n2", "w2", [Claim("good", assignment().line, row(worker="w2"))]) == ["ok"]
+
+
 INDEXES: dict[str, Callable[[redis.Redis, Keys], object]] = {
     "active is another kind": lambda client, keys: client.set(keys.active, "oops"),
     "active is gone": lambda client, keys: client.delete(keys.active),

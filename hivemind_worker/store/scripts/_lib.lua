@@ -13,6 +13,16 @@ end
 -- A number as Redis takes it for a score: Lua's own tonumber takes 'nan' and '0x1' as well.
 local function numeric(text) return text and string.match(text, '^%-?%d+%.?%d*$') ~= nil end
 
+-- Whether a row says what admission and its worker need of it.
+local function is_row(raw)
+  local read, row = pcall(cjson.decode, raw)
+  if not read or type(row) ~= 'table' or type(row.gpus) ~= 'table' or type(row.worker) ~= 'string' then return false end
+  for _, each in ipairs({ 'attempt', 'millicores', 'memory', 'disk', 'pids' }) do
+    if type(row[each]) ~= 'number' then return false end
+  end
+  return true
+end
+
 -- One entry in the events stream (bounded: the outbox keeps what matters) and one word to whoever watches this job.
 local function emit(events, changes, id, state, attempt, cause)
   redis.call('XADD', events, 'MAXLEN', '~', 200000, '*',

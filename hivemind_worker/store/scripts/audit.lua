@@ -72,6 +72,10 @@ local function holds(id, job, known)
   if out_of_lines(id, known[5]) > 0 then tell(id, 'taken out of the line: it is held') end
   local rows = prefix .. 'reservations:' .. known[4]
   local row, there = known[7], redis.call('HGET', rows, id)
+  if row and row ~= there and not is_row(row) then
+    redis.call('HDEL', job, 'row')
+    row = nil
+  end
   if not row then
     if not there then return tell(id, 'rowless') end
     redis.call('HSET', job, 'row', there)

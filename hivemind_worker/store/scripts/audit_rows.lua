@@ -31,7 +31,13 @@ for i = 1, #rows, 2 do
   local job = ARGV[2] .. id
   local known = redis.pcall('HMGET', job, 'state', 'node', 'row', 'version', 'created')
   if not known.err and (tonumber(known[4] or '') or 0) <= VERSION then
-    local readable = pcall(cjson.decode, raw)
+    local readable = is_row(raw)
+    -- A row that was damaged in the record is no truth to hold the ledger's against.
+    if known[3] and not (known[3] == raw and readable or is_row(known[3])) then
+      redis.call('HDEL', job, 'row')
+      known[3] = nil
+      tell(id, 'row taken out of its record: it cannot be read')
+    end
     if not readable then
       redis.call('HSET', KEYS[4], ARGV[1] .. '/' .. id, raw)
       redis.call('EXPIRE', KEYS[4], ARGV[4])
