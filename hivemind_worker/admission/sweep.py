@@ -62,16 +62,16 @@ class Sweep:
             left -= cost
 
     def _whole_round(self) -> Iterator[tuple[int, list[Finding]]]:
-        """Batch by batch what it cost and what was put right: the active, the lines, and once all records there are.
+        """Batch by batch what it cost and what was put right: the lines, the active, and once all records there are.
 
         Those are looked through again when the index has been lost.
         """
         if self._audit.index_is_short():
             self._scanned = False
+        for looked_at, found in self._audit.lines():  # first: what is no line would break off the look at its jobs
+            yield max(ROUND_TRIP, looked_at // CHEAPER), found
         for batch in self._audit.active():
             yield len(batch), self._audit.jobs(batch, active=True)
-        for looked_at, found in self._audit.lines():
-            yield max(ROUND_TRIP, looked_at // CHEAPER), found
         if not self._scanned:
             for batch in self._audit.records():
                 yield max(len(batch), PER_BEAT // SCANS_PER_BEAT), self._audit.jobs(batch) if batch else []

@@ -52,7 +52,8 @@ class Audit:
         keys = self._keys
         kinds = {
             keys.active: "zset", keys.index: "zset", keys.waiting_all: "zset", keys.delayed: "zset",
-            keys.shapes: "set", keys.nodes: "set", keys.events: "stream",
+            keys.shapes: "set", keys.nodes: "set", keys.events: "stream", keys.owners: "set", keys.runs: "hash",
+            keys.runs_used: "zset", keys.promise: "string", keys.usage: "string", keys.sweeper: "string",
         }  # fmt: skip
         found = self._scripts.run(
             "audit_rows",
@@ -84,11 +85,23 @@ class Audit:
         guard's affair: it takes out what it cannot admit.
         """
         keys = self._keys
-        yield from self._strays(keys.waiting_all, keys.active, "")
         with named_faults():
             shapes = sorted(text(shape) for shape in self._redis.smembers(keys.shapes))
+            owners = sorted(text(owner) for owner in self._redis.smembers(keys.owners))
+        yield from self._other_kinds([*map(keys.waiting, shapes), *map(keys.waiting_of, owners)])
+        yield from self._strays(keys.waiting_all, keys.active, "")
         for shape in shapes:
             yield from self._strays(keys.waiting(shape), keys.waiting_all, shape)
+
+    def _other_kinds(self, lines: Sequence[str]) -> Iterator[tuple[int, list[Finding]]]:
+        """Put aside what stands in a line's place and is none: every plan of the site would stumble over it."""
+        for start in range(0, len(lines), BATCH):
+            batch = lines[start : start + BATCH]
+            answers = self._scripts.run_many(
+                "set_aside", [([line, self._keys.aside(line), self._keys.quarantine], ["zset", KEPT]) for line in batch]
+            )
+            found = [line for line, answer in zip(batch, answers, strict=True) if answer == 1]
+            yield len(batch), [(line, "put aside: it is no line") for line in found]
 
     def _strays(self, line: str, whole: str, shape: str) -> Iterator[tuple[int, list[Finding]]]:
         for batch in itertools.chain(self._scan(line), [list[str]()]):  # the last look is for an empty line

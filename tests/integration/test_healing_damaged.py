@@ -70,6 +70,41 @@ def test_a_damaged_record_among_the_delayed_holds_up_neither_the_others_nor_the_
     assert stores.audit.quarantined() == (becomes is State.FAILED)
 
 
+KINDS: dict[str, Callable[[Keys], str]] = {
+    "a line": lambda keys: keys.waiting(assignment(owner="ann").line),
+    "an owner's part of the line": lambda keys: keys.waiting_of("ann"),
+    "owners": lambda keys: keys.owners,
+    "shapes": lambda keys: keys.shapes,
+    "promise": lambda keys: keys.promise,
+    "usage": lambda keys: keys.usage,
+    "runs": lambda keys: keys.runs,
+    "sweeper": lambda keys: keys.sweeper,
+    "quarantine": lambda keys: keys.quarantine,
+    "quarantined rows": lambda keys: keys.quarantined_rows,
+}
+
+
+@pytest.mark.parametrize("key", KINDS.values(), ids=KINDS.keys())
+def test_a_key_of_another_kind_is_put_aside_and_what_stood_there_made_anew(
+    stores: Stores, client: redis.Redis, key: Callable[[Keys], str]
+) -> None:
+    announce(stores)
+    stores.jobs.create_many([new_job("one", owner="ann"), new_job("two", owner="ann")])
+    before = {name: client.dump(name) for name in client.scan_iter() if b":waiting" in name or b":owners" in name}
+    name = key(stores.keys)
+    client.delete(name)
+    client.rpush(name, "oops")
+    watcher = Watcher(stores)
+    watcher.watch(ROUND)
+    assert client.lrange(stores.keys.aside(name), 0, -1) == [b"oops"]
+    assert {name: client.dump(name) for name in before} == before
+    for by_turns in (False, True):
+        window = stores.ledger.window({"n1": FREE}, by_turns=by_turns)
+        assert [each.task_id for each in window.candidates] == ["one", "two"]
+    stores.ledger.books(["n1"])
+    assert admit(stores, "one") == "ok"
+
+
 @pytest.mark.parametrize("by", ["its node", "the sweeper"])
 @pytest.mark.parametrize("edit", [b"{", b"\xff", b'{"attempt": 1}', b"7"])
 def test_a_row_that_is_damaged_in_its_record_closes_no_node(

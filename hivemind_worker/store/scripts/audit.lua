@@ -6,7 +6,7 @@
 --         can be read: to be migrated), 'rowless' (held, and
 --         neither record nor ledger know its row), 'damaged: …' (cannot be understood: to be put aside)
 local prefix, from_active = ARGV[1], ARGV[2] == 'active'
-local found, shapes, now = {}, {}, now_ms()
+local found, now = {}, now_ms()
 
 local function tell(id, what)
   found[#found + 1] = id
@@ -47,6 +47,14 @@ local function ended(id, shape)
   end
 end
 
+-- Whether a set has this member. Many jobs have the same shape and owner: each is looked for once.
+local seen = {}
+local function within(set, member)
+  local key = set .. ' ' .. member
+  seen[key] = seen[key] or redis.call('SISMEMBER', set, member) == 1
+  return seen[key]
+end
+
 local function waits(id, known)
   local shape, rank, due = known[5], known[6], tonumber(known[10] or '')
   if due and due > now then
@@ -58,12 +66,12 @@ local function waits(id, known)
     if redis.call('ZREM', shape_line(shape), id) == 1 then tell(id, 'taken out of a line before its time') end
     return
   end
-  if shapes[shape] == nil then shapes[shape] = redis.call('SISMEMBER', KEYS[4], shape) == 1 end
-  if shapes[shape] and redis.call('ZSCORE', KEYS[3], id) and redis.call('ZSCORE', KEYS[3] .. '/' .. (known[11] or ''), id)
+  local owner = known[11] or ''
+  if within(KEYS[4], shape) and within(owners_of(KEYS[3]), owner)
+    and redis.call('ZSCORE', KEYS[3], id) and redis.call('ZSCORE', KEYS[3] .. '/' .. owner, id)
     and (redis.call('ZSCORE', shape_line(shape), id) or redis.call('ZSCORE', KEYS[5], id)) then
     return
   end
-  shapes[shape] = true
   join_line(shape_line(shape), KEYS[3], KEYS[4], shape, id, rank)
   tell(id, 'put back into the line')
 end

@@ -21,6 +21,8 @@ local function aside(key, wanted)
   tell(key, 'put aside: it is a ' .. kind .. ', not a ' .. wanted)
 end
 
+aside(KEYS[3], 'zset')
+aside(KEYS[4], 'hash')
 aside(KEYS[1], 'hash')
 aside(KEYS[2], 'hash')
 for i = 5, #KEYS do aside(KEYS[i], ARGV[i]) end
