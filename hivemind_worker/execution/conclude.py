@@ -17,7 +17,14 @@ from hivemind_worker.execution.logs import Pump
 from hivemind_worker.execution.patience import patiently
 from hivemind_worker.execution.prepared import Ended, Prepared
 from hivemind_worker.execution.requirements import read_marker
-from hivemind_worker.execution.restarts import ended_before, ended_unread, ended_with_engine, is_younger, outlived
+from hivemind_worker.execution.restarts import (
+    ended_before,
+    ended_unread,
+    ended_with_engine,
+    is_younger,
+    outlived,
+    zero_in_doubt,
+)
 from hivemind_worker.execution.room import no_room
 from hivemind_worker.execution.since import Moment, rebooted, wall_seconds
 from hivemind_worker.execution.usage import Meter
@@ -53,32 +60,37 @@ def conclude(engine: Engine, settings: Settings, seen: Watched, handle: Handle) 
     prepared, launched, left, meter = seen.prepared, seen.launched, seen.left, seen.meter
     spec, looks = prepared.job.assignment, 0
 
-    def look() -> tuple[Found | None, Moment | None]:
-        """Both of one engine: one that dies between the two questions is asked both again."""
+    def look() -> tuple[Found | None, Moment | None, bool]:
+        """All of one engine: where one dies between the questions, they are asked again. Whether a 0 is nobody's."""
         nonlocal looks
         looks += 1
-        return engine.inspect(launched.container), engine.started_at()
+        found, engine_started = engine.inspect(launched.container), engine.started_at()
+        if engine_started is None or not zero_in_doubt(found, engine_started):
+            return found, engine_started, False
+        return found, engine_started, not engine.saw_end(launched.container, engine_started)
 
     found: Found | None = None
     engine_started: Moment | None = None
+    code = left.code
     # A body that is frozen, or between two calls, does not see an engine go and come back.
     if left.code != 0 or left.outage or launched.found is not None or _another(engine, prepared.workspace.start):
-        found, engine_started = patiently(handle, look, started=True)
+        found, engine_started, unknown = patiently(handle, look, started=True)
+        code = None if unknown else code
     unread = left.unread or ended_unread(found, engine_started)
     # An engine that is stopped in order asks programs to end, and they may do so with any code.
-    asked = bool(left.code) and ended_before(found, engine_started)
+    asked = bool(code) and ended_before(found, engine_started)
     # The one that started it may have had another setting than the one that answers now.
     engine_ended_it = asked and (launched.kept is False or not patiently(handle, engine.keeps_containers, started=True))
     passed_on = outlived(found, engine_started, prepared.workspace.start)
     info = seen.pump.finish(settings.log_tail_bytes, unread=unread, passed_on=passed_on)
     wall = wall_seconds(found, left.at - seen.started)
-    full = no_room(settings.state / "workspaces") if left.code else ""
+    full = no_room(settings.state / "workspaces") if code else ""
     reason, used = left.reason, _held(prepared, left, seen.disk)
     if full and reason is None:  # whose doing is it? It may have ended before it was measured
         used = max(used, disk_usage(prepared.workspace.work, at_most=spec.requests.disk))
         reason = "disk" if used > spec.requests.disk else None
     facts = Facts(
-        exit_code=left.code,
+        exit_code=code,
         reason=reason,
         stop_asked=handle.stop_requested is not None,
         oom_kills=meter.reading.oom_kills,
@@ -94,7 +106,7 @@ def conclude(engine: Engine, settings: Settings, seen: Watched, handle: Handle) 
         outage=left.outage or looks > 1 or ended_with_engine(found, engine_started),
         engine_ended_it=engine_ended_it,
         rebooted=rebooted(prepared.workspace.start, found, Moment.now()),
-        gone=left.gone or (left.code != 0 and (found is None or found.status in ("removing", "dead"))),
+        gone=left.gone or (code != 0 and (found is None or found.status in ("removing", "dead"))),
         requirements=read_marker(prepared.workspace.work),
         no_room=full,
         network=spec.network,
@@ -102,7 +114,7 @@ def conclude(engine: Engine, settings: Settings, seen: Watched, handle: Handle) 
         all_words=info.bytes <= LAST_WORDS,
     )
     cause, evidence = decide(facts)
-    return Ended(cause, evidence, left.code, _usage(meter, wall), info, unseen=left.gone)
+    return Ended(cause, evidence, code, _usage(meter, wall), info, unseen=left.gone)
 
 
 def as_noted(prepared: Prepared, ended: Ended) -> Ended:

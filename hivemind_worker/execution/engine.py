@@ -13,7 +13,7 @@ from hivemind_worker.execution.found import Found, ImageInfo, parse_found, parse
 from hivemind_worker.execution.restarts import engine_started_at, same_engine
 from hivemind_worker.execution.since import Moment
 from hivemind_worker.execution.survivors import end_survivors
-from hivemind_worker.execution.wire import Address, EngineRefused, EngineStream, call, open_stream
+from hivemind_worker.execution.wire import Address, EngineRefused, EngineStream, call, call_for_lines, open_stream
 from hivemind_worker.settings import Settings
 
 #: seconds for one step of a call; starting a container on a busy machine takes long, and asking twice is no help
@@ -156,6 +156,22 @@ class Engine:
             if refused.status == 404:
                 return None
             raise
+
+    def saw_end(self, container: str, engine_started: Moment) -> bool:
+        """Whether the engine that was started then has told of this container's end. It remembers some 256 events.
+
+        Raises EngineUnavailable also where another engine answers by now. One that tells no events is taken to have.
+        """
+        filters = json.dumps({"container": [container], "event": ["die"]})
+        now = time.time()
+        query = urlencode({"since": int(engine_started.wall) - 1, "until": f"{now:.9f}", "filters": filters})
+        try:
+            told = call_for_lines(self._address, self._versioned(f"/events?{query}"), timeout=CALL_TIMEOUT)
+        except EngineRefused:
+            return True
+        if not told and not same_engine(engine_started, self.started_at()):
+            raise EngineUnavailable("the engine that was asked is gone")
+        return bool(told)
 
     def list(self, labels: Mapping[str, str]) -> list[Found]:
         """All containers, running or not, that carry these labels; of each only what a list tells."""

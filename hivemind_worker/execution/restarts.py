@@ -104,6 +104,18 @@ def ended_before(found: Found | None, engine_started: Moment | None) -> bool:
     return _ended_within(found, engine_started, 0.0)
 
 
+def zero_in_doubt(found: Found | None, engine_started: Moment) -> bool:
+    """Whether an exit code of 0 may be nobody's. Pure.
+
+    An engine that is killed after it has cleared an ended container away and before it has noted how it ended leaves
+    one of which the next engine knows nothing: that stamps it as ended when it came up, with 0 (Docker 20.10).
+    """
+    if found is None or found.started_at is None or found.finished_at is None:
+        return False
+    since = found.finished_at - engine_started.wall
+    return found.exit_code == 0 and found.started_at < engine_started.wall and 0 <= since < TIDYING
+
+
 def _ended_within(found: Found | None, engine_started: Moment | None, seconds: float) -> bool:
     if found is None or engine_started is None or found.started_at is None or found.finished_at is None:
         return False

@@ -156,7 +156,7 @@ def cannot_start(program: str, why: str) -> str:
 def _own_end(facts: Facts) -> tuple[Cause, str]:
     code = facts.exit_code
     if code is None:
-        return Cause.ENGINE, "its exit code is not known: the container was gone before it could be asked for"
+        return Cause.ENGINE, "its exit code is not known: the container engine was killed before it had noted it"
     if code == 0:
         survived = facts.oom_kills or facts.engine_says_oom
         return Cause.OK, "it exited with 0" + (" although the kernel killed a part of it" if survived else "")

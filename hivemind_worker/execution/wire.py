@@ -121,14 +121,29 @@ def call(address: Address, method: str, path: str, body: Any = None, *, timeout:
 
     Raises EngineUnavailable, EngineRefused.
     """
-    with _asked(address, method, path, body=body, timeout=timeout) as (sock, status):
-        data = b"".join(iter(lambda: sock.recv(_PIECE), b""))
+    status, data = _answer(address, method, path, body, timeout)
     if status in _NO_CONTENT:
         return None
     try:
         return json.loads(data)
     except ValueError:
         raise EngineUnavailable("the engine broke off its answer") from None
+
+
+def call_for_lines(address: Address, path: str, *, timeout: float) -> list[Any]:
+    """One call that gives a list of unknown length: each line's JSON. Raises EngineUnavailable, EngineRefused.
+
+    An engine that dies in the middle gives a shorter one: whoever counts on its end must ask whether it still lives.
+    """
+    try:
+        return [json.loads(line) for line in _answer(address, "GET", path, None, timeout)[1].splitlines()]
+    except ValueError:
+        raise EngineUnavailable("the engine broke off its answer") from None
+
+
+def _answer(address: Address, method: str, path: str, body: Any, timeout: float) -> tuple[int, bytes]:
+    with _asked(address, method, path, body=body, timeout=timeout) as (sock, status):
+        return status, b"".join(iter(lambda: sock.recv(_PIECE), b""))
 
 
 def open_stream(

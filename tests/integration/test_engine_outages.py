@@ -7,6 +7,8 @@ after OPEN_TIMEOUT or CALL_TIMEOUT, which one test shortens, so that a freeze ou
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -152,6 +154,49 @@ def test_a_log_that_was_read_to_its_end_is_whole_whatever_becomes_of_engine_and_
     assert (ended.cause, ended.log.bytes, ended.log.truncated) == (Cause.OK, 8, False)
     assert kit.live(job) == b"one\ntwo\n"
     assert b"is missing" not in prepared.workspace.log.read_bytes()
+
+
+def test_a_zero_that_stands_for_an_exit_code_which_went_with_an_engine_is_no_success(
+    kit: Kit, live_restore: OwnEngine
+) -> None:
+    """As of an engine killed after it had cleared an ended container away, and before it had noted its exit code."""
+    job, handle = kit.job("sleep", "600", image=BUSYBOX), Handle()
+    prepared = kit.prepare(job, handle)
+
+    def forget() -> None:
+        program = kit.engine.inspect(prepared.container or "")
+        assert program is not None
+        shim = int(Path(f"/proc/{program.pid}/stat").read_text().rpartition(")")[2].split()[1])
+        live_restore.kill()
+        for pid in (shim, program.pid):
+            os.kill(pid, signal.SIGKILL)
+        next(live_restore.folder.rglob("meta.db")).unlink()
+        live_restore.up()
+        found = kit.engine.inspect(prepared.container or "")
+        assert found is not None
+        assert (found.status, found.exit_code) == ("exited", 0), "the engine has another word for it"
+
+    ended = kit.runner.run(prepared, handle, forget)
+    handle.close()
+    assert (ended.cause, ended.exit_code) == (Cause.ENGINE, None)
+    assert "exit code is not known" in ended.evidence
+
+
+def test_a_program_that_ends_well_right_after_its_engine_came_up_has_succeeded(
+    kit: Kit, live_restore: OwnEngine
+) -> None:
+    job, handle = kit.job("sh", "-c", "until [ -e end ]; do sleep 0.02; done", image=BUSYBOX), Handle()
+    prepared = kit.prepare(job, handle)
+
+    def come_and_go() -> None:
+        live_restore.kill()
+        live_restore.up()
+        (prepared.workspace.work / "end").touch()
+        until(lambda: not running(kit, job), "its end")
+
+    ended = kit.runner.run(prepared, handle, come_and_go)
+    handle.close()
+    assert (ended.cause, ended.exit_code) == (Cause.OK, 0)
 
 
 @pytest.mark.parametrize("how", ["down", "kill"])

@@ -5,13 +5,20 @@ from __future__ import annotations
 import os
 import socket
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from hivemind_worker.domain.errors import EngineUnavailable
 from hivemind_worker.execution.found import Found
-from hivemind_worker.execution.restarts import ended_unread, ended_with_engine, engine_started_at, is_younger
+from hivemind_worker.execution.restarts import (
+    ended_unread,
+    ended_with_engine,
+    engine_started_at,
+    is_younger,
+    zero_in_doubt,
+)
 from hivemind_worker.execution.since import Moment
 from hivemind_worker.execution.wire import Address
 
@@ -43,6 +50,25 @@ def test_an_end_is_held_against_the_engines_start(
 def test_a_container_that_is_gone_tells_nothing() -> None:
     assert not ended_unread(None, Moment("b", 0.0, 1.0))
     assert not ended_with_engine(None, Moment("b", 0.0, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("started", "finished", "doubt"),
+    [
+        (100.0, 110.0, False),  # its end was noted before this engine came up
+        (100.0, 122.0, True),
+        (100.0, 300.0, False),  # it outlived the restart by far
+        (130.0, 131.0, False),  # started under this engine
+        (None, None, False),
+    ],
+)
+def test_a_zero_that_was_stamped_when_the_engine_came_up_is_in_doubt(
+    started: float | None, finished: float | None, doubt: bool
+) -> None:
+    engine = Moment("b", 0.0, 120.0)
+    assert zero_in_doubt(found(started, finished), engine) is doubt
+    assert not zero_in_doubt(replace(found(started, finished), exit_code=3), engine)
+    assert not zero_in_doubt(None, engine)
 
 
 def test_an_engines_start_is_that_of_the_process_that_listens(tmp_path: Path) -> None:
