@@ -81,6 +81,8 @@ def complaints(items: Iterable[list[Any]], attempt: int | None = None, in_flight
             continue
         if item[0] in ("junk", "torn"):
             scraps -= 1
+            if _cut_there(items[at : at + 2], reached):
+                continue
             if not marked and not (at < max(word_of.values(), default=-1) and scraps >= 0):
                 found.append(f"a line that the job did not write: {item[1]!r}")
             continue
@@ -131,6 +133,14 @@ def passed_on(items: Iterable[list[Any]]) -> dict[int, int]:
         elif item[0] == "gap" and PASSED_ON in item[1]:
             found[attempt] = at
     return found
+
+
+def _cut_there(items: list[list[Any]], reached: dict[tuple[str, int], int]) -> bool:
+    """Whether a half line is the beginning of the next one of a stream, and the gap that cut it follows at once: a file
+    on a disk that is full ends anywhere."""
+    half = items[0][1].partition(": ")[2]
+    whole = [f"{stream} {attempt} {last + 1}" for (stream, attempt), last in reached.items()]
+    return len(items) > 1 and _is_gap(items[1]) and any(line.startswith(half) for line in whole)
 
 
 def _is_gap(item: list[Any]) -> bool:

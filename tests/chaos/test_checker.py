@@ -325,6 +325,16 @@ def test_a_few_lines_that_an_engine_took_along_are_forgiven_where_its_end_is_mar
     assert logs.complaints([["junk", "x"]] * 3 + [["o", 1, 1, 9], word], 1, in_flight=8) != [], "too much rubbish"
 
 
+def test_a_gap_may_cut_the_next_line_in_half_and_no_other() -> None:
+    cut = ["gap", "[hivemind] the rest of this file could not be written; the live log has its end"]
+    lines = [["o", 1, 1, 1943], ["e", 1, 1, 7]]
+    assert logs.complaints([*lines, ["junk", "both: o 1 "], cut], 1) == []
+    assert logs.complaints([*lines, ["junk", "both: e 1 8"], cut], 1) == []
+    assert logs.complaints([*lines, ["junk", "both: o 1 "]], 1) != [], "no gap"
+    assert logs.complaints([*lines, ["junk", "both: o 1 3"], cut], 1) != [], "another line's"
+    assert logs.complaints([*lines, ["junk", "both: o 1 "], ["gap", "[hivemind] near its cap"]], 1) != [], "no such gap"
+
+
 @pytest.mark.parametrize(("what", "printed"), [("quick", 30), ("loud", 9_000)])
 def test_more_than_was_on_its_way_is_not_forgiven_to_an_engine_that_ended(what: str, printed: int) -> None:
     word = ["gap", f"[hivemind] the container {logs.PASSED_ON}: …"]
