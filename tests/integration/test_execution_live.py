@@ -287,7 +287,7 @@ def abandoned(kit: Kit) -> Job:
     return job
 
 
-def left(kit: Kit) -> list[str]:
+def remains(kit: Kit) -> list[str]:
     """Containers and workspaces, these without what tells two of one attempt apart."""
     return sorted(name.partition(".")[0] for name in kit.leftovers())
 
@@ -301,7 +301,7 @@ def test_the_janitor_removes_at_once_what_has_no_row_and_nothing_else(kit: Kit) 
     other.sweep(lambda: live_row)
     assert f"hm-{jobs[1].task_id}-1" in kit.leftovers()
     janitor.sweep(lambda: live_row)
-    assert left(kit) == sorted([f"hm-{jobs[0].task_id}-1", f"{jobs[0].task_id}-1"])
+    assert remains(kit) == sorted([f"hm-{jobs[0].task_id}-1", f"{jobs[0].task_id}-1"])
 
 
 def test_an_attempt_that_begins_while_the_janitor_looks_around_is_left_alone(kit: Kit) -> None:
@@ -313,7 +313,7 @@ def test_an_attempt_that_begins_while_the_janitor_looks_around_is_left_alone(kit
 
     left = abandoned(kit)
     Janitor(kit.engine, kit.settings, site_id=kit.stores.ledger.site_id, node="n1").sweep(rows)
-    assert left(kit) == sorted([f"hm-{begun[0].task_id}-1", f"{begun[0].task_id}-1"])
+    assert remains(kit) == sorted([f"hm-{begun[0].task_id}-1", f"{begun[0].task_id}-1"])
     assert left.task_id != begun[0].task_id
 
 
@@ -333,4 +333,4 @@ def test_an_engine_that_is_away_puts_the_round_off_and_no_workspace_goes(kit: Ki
     off = Engine(kit.settings.model_copy(update={"docker_enabled": False}))
     with pytest.raises(EngineUnavailable):
         Janitor(off, kit.settings, site_id=kit.stores.ledger.site_id, node="n1").sweep(frozenset)
-    assert f"{job.task_id}-1" in left(kit)
+    assert f"{job.task_id}-1" in remains(kit)
