@@ -29,8 +29,8 @@ def test_a_worker_whose_consumer_is_deaf_leaves_and_the_next_one_runs_the_job_on
     env = environment(settings)
     with process([sys.executable, "-c", LESS_PATIENT], env, output) as child:
         until_up(stores, settings.node_id, child, output)
-        submit(stores, "before", "true")
-        until(stores, "before")
+        submit(stores, "before-deaf", "true")
+        until(stores, "before-deaf")
         queue = f"hivemind.{settings.namespace}.{settings.node_id}.celery@w1"
         deafen = [sys.executable, "-m", "celery", "-A", "hivemind_worker", "control", "cancel_consumer", queue]
         done = subprocess.run(deafen, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=60)

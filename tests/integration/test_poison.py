@@ -151,5 +151,5 @@ def test_a_job_that_takes_its_worker_down_three_times_is_given_up_and_leaves_not
         assert job.outcome.evidence.count("celery@w1 at ") == 3
         assert b"is given up" in log_text(stores, "poison")
         eventually(lambda: list((settings.state / "workspaces").glob("poison-*")) == [])
-        submit(stores, "after", "echo ok")
-        assert until(stores, "after").state is State.COMPLETED
+        submit(stores, "after-poison", "echo ok")
+        assert until(stores, "after-poison").state is State.COMPLETED

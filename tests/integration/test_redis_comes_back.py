@@ -61,8 +61,8 @@ def test_a_job_runs_through_it_and_the_next_one_starts(
         else:
             own.signal(signal.SIGCONT)
         assert until(known, "through").state is State.COMPLETED
-        submit(known, "after", "echo ok")
-        job = until(known, "after")
+        submit(known, "after-redis", "echo ok")
+        job = until(known, "after-redis")
         assert (job.state, job.attempt) == (State.COMPLETED, 1)
         assert child.poll() is None
     assert log_text(known, "through") == EXPECTED

@@ -145,6 +145,6 @@ def test_a_killed_worker_has_its_name_back_at_once_and_another_directory_has_it_
         child.wait(10)
     other = load_settings(state=tmp_path / "state2", redis_url=settings.redis, node_id=settings.node_id)
     with process(worker_command(), environment(other, **quick), output):
-        submit(stores, "after", "true")
-        assert until(stores, "after").state is State.COMPLETED
+        submit(stores, "after-twin", "true")
+        assert until(stores, "after-twin").state is State.COMPLETED
     assert "name taken over from a worker that is gone" in output.read_text()
