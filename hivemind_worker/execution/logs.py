@@ -54,6 +54,7 @@ class Pump:
         self._cap = cap
         self._path = path
         self._truncated = self._file_lost = False
+        self._half_line = False
         self._file: BinaryIO | None = None
         try:
             self._file = path.open("wb", buffering=BUFFER)
@@ -126,7 +127,7 @@ class Pump:
         """Say in the file, which has only the engine's copy, that the live log has more."""
         if self._in_live.behind:
             self._truncated = True
-            self._write(Stream.NOTICE, notice(_END_GONE))
+            self._say_in_file(_END_GONE)
 
     def take_all(self) -> None:
         """What comes next is the rest of a copy whose beginning is gone: it stands for the last part of the log."""
@@ -178,6 +179,12 @@ class Pump:
             self._file.write(data)
         except OSError as error:
             self._lose_file(error)
+        if len(data):
+            self._half_line = data[-1] != ord("\n")
+
+    def _say_in_file(self, words: str) -> None:
+        """The node's own word, on a line of its own: a program may have been cut off in the middle of one."""
+        self._write(Stream.NOTICE, (b"\n" if self._half_line else b"") + notice(words))
 
     def _lose_file(self, error: OSError) -> None:
         log.warning("log file cut short", file=self._path.parent.name, error=str(error))
@@ -191,7 +198,7 @@ class Pump:
 
     def _note_cut_short(self) -> None:
         self._truncated = True
-        self._write(Stream.NOTICE, b"\n" + notice(_CUT_SHORT))
+        self._say_in_file(_CUT_SHORT)
         self.flush()
         self._live.notice(_CUT_SHORT)
 
@@ -204,9 +211,9 @@ class Pump:
         under more than one engine; what the one before had read and not yet written went with it.
         """
         doubt = _UNREAD if unread else _PASSED_ON if passed_on else ""
-        self._file_log.finish(lambda gone: self._write(Stream.NOTICE, b"\n" + notice(self._gap(gone))))
+        self._file_log.finish(lambda gone: self._say_in_file(self._gap(gone)))
         if doubt:
-            self._write(Stream.NOTICE, notice(doubt))
+            self._say_in_file(doubt)
         file, self._file = self._file, None
         if error := _close(file):
             self._lose_file(error)

@@ -6,6 +6,8 @@ import struct
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from hivemind_worker.execution.logs import Pump
 from hivemind_worker.store.logs import Chunk, Stream
 
@@ -83,3 +85,13 @@ def test_a_copy_that_is_whole_goes_on_where_the_reading_stopped(tmp_path: Path) 
     again.finish(1024)
     assert live.data == whole[300:]
     assert (tmp_path / "log").read_bytes() == whole
+
+
+@pytest.mark.parametrize(("written", "between"), [(b"whole\nhal", b"\n"), (b"whole\n", b""), (b"", b"")])
+def test_the_nodes_word_in_the_file_stands_on_a_line_of_its_own(tmp_path: Path, written: bytes, between: bytes) -> None:
+    made = pump(tmp_path / "log", Live())
+    made.feed(frame(written))
+    made.finish(1024, unread=True)
+    kept = (tmp_path / "log").read_bytes()
+    assert kept.startswith(written + between + b"[hivemind] the container engine was away")
+    assert kept.count(b"\n") == written.count(b"\n") + len(between) + 1
