@@ -23,6 +23,8 @@ TIDYING = 30.0
 #: seconds after an engine's start within which it may lose the output of a container that ends: it has just taken it
 #: over, or notes late that it ended before
 NOTING = 3.0
+#: seconds after its process' start before which no engine comes to the containers that it finds
+STARTING = 0.1
 
 
 def engine_started_at(address: Address) -> Moment | None:
@@ -113,7 +115,7 @@ def zero_in_doubt(found: Found | None, engine_started: Moment) -> bool:
     if found is None or found.started_at is None or found.finished_at is None:
         return False
     since = found.finished_at - engine_started.wall
-    return found.exit_code == 0 and found.started_at < engine_started.wall and 0 <= since < TIDYING
+    return found.exit_code == 0 and found.started_at < engine_started.wall and STARTING <= since < TIDYING
 
 
 def _ended_within(found: Found | None, engine_started: Moment | None, seconds: float) -> bool:

@@ -56,6 +56,7 @@ def test_a_container_that_is_gone_tells_nothing() -> None:
     ("started", "finished", "doubt"),
     [
         (100.0, 110.0, False),  # its end was noted before this engine came up
+        (100.0, 120.05, False),  # … or when it had hardly begun to
         (100.0, 122.0, True),
         (100.0, 300.0, False),  # it outlived the restart by far
         (130.0, 131.0, False),  # started under this engine
