@@ -28,9 +28,8 @@ class _Wanted:
 class Results:
     """At most one artifact per unsettled item, so whoever bounds those bounds these."""
 
-    def __init__(self, sink: Sink, *, at_once: int = UPLOADS) -> None:
+    def __init__(self, sink: Sink) -> None:
         self._sink = sink
-        self._at_once = at_once
         self._line: deque[_Wanted] = deque()
         self._under_way: list[tuple[_Wanted, Sending]] = []
 
@@ -50,7 +49,7 @@ class Results:
             else:
                 under_way.append((wanted, sending))
         self._under_way = under_way
-        while self._line and len(self._under_way) < self._at_once:
+        while self._line and len(self._under_way) < UPLOADS:
             wanted = self._line.popleft()
             try:
                 self._under_way.append((wanted, self._sink.submit(wanted.result, wanted.offset)))

@@ -265,9 +265,9 @@ def _execute(agent: Agent, job: Job, handle: Handle) -> tuple[Prepared | None, E
         log.exception("attempt broke", job_id=job.task_id, attempt=job.attempt)
         unseen = agent.runner.may_have_run(job, prepared)
         ended = Ended(Cause.INTERNAL, f"{type(error).__name__}: {error}", unseen=unseen)
-    persist(handle, lambda: confirm(True))  # what runs may be the container of the hands that it is in now
-    agent.runner.put_down(prepared, handle)
     if prepared is not None:
+        persist(handle, lambda: confirm(True))  # what runs may be the container of the hands that it is in now
+        agent.runner.put_down(prepared, handle)
         ended = as_noted(prepared, ended)
     return prepared, _with_the_loss_marked(agent, job, prepared, ended, handle) if ended.unseen else ended
 

@@ -135,10 +135,9 @@ class Janitor:
         self, workspaces: list[Workspace], needed: Collection[Attempt], bodies: Collection[str]
     ) -> None:
         idle = [one for one in workspaces if (one.task_id, one.attempt) not in needed]
-        kept = {  # read only where it matters: the file may hold a long baseline
-            one.root: Kept(one.task_id, one.attempt, one.kept_until) for one in idle
-        }
-        doomed = doomed_workspaces(kept.values(), needed, bodies, now=time.time())
+        # Read only where it matters: the file may hold a long baseline.
+        kept = {one.root: Kept(one.task_id, one.attempt, one.kept_until) for one in idle}
+        doomed = frozenset(doomed_workspaces(kept.values(), needed, bodies, now=time.time()))
         for one in idle:
             if kept[one.root] in doomed and one.remove():
                 log.info("workspace without a row removed", job_id=one.task_id, attempt=one.attempt)

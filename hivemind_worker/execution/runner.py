@@ -194,9 +194,9 @@ class Runner:
 
         `confirm` is called right before the start: it raises where the attempt may not start any more, and
         StoreUnavailable to be asked again; with True where other hands were at it, so that it has to be sure.
-        Raises Detached (the container goes on, if it was started), JobRefused when
-        it cannot be started (DevicesRefused: the engine has no way to give it its devices) or was stopped before it
-        was, and what `confirm` raises.
+        Raises Detached (the container goes on, if it was started), JobRefused when it cannot be started
+        (DevicesRefused: the engine has no way to give it its devices) or was stopped before it was, and what `confirm`
+        raises.
         """
         job, found_again = prepared.job, prepared.body is None
         # A worker of this name that died may have had a piece on its way while this attempt was claimed again.
@@ -313,12 +313,12 @@ class Runner:
             prepared.container = found.id
         self._engine.remove(prepared.container)
 
-    def put_down(self, prepared: Prepared | None, handle: Handle) -> None:
+    def put_down(self, prepared: Prepared, handle: Handle) -> None:
         """Make sure that nothing of an attempt runs whose watch broke off, before anything is said of its end.
 
         Otherwise the next attempt could start beside it. An engine that is away is waited for. Raises Detached.
         """
-        if prepared is not None and (prepared.container is not None or prepared.body is None):
+        if prepared.container is not None or prepared.body is None:
             patiently(handle, lambda: self._put_down(prepared.identity), started=True)
 
     def _put_down(self, identity: Identity) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
 import zipfile
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from hivemind_worker.domain.job import State
 from hivemind_worker.domain.outcome import Cause
 from hivemind_worker.settings import Settings
 from tests.builders import new_job, request
+from tests.integration.test_worker_fenced import freeze
 from tests.integration.worker_kit import BUSYBOX, arm, artifact, log_text, until_clean, until_log
 from tests.processes import environment, eventually, process, until, worker, worker_command
 
@@ -37,11 +36,6 @@ def packed(stores: Stores, folder: Path) -> str:
         bundle.writestr("main.sh", SCRIPT)
         bundle.writestr("data", "of the bundle\n")
     return stores.bundles.add(path).sha256
-
-
-def freeze(child: subprocess.Popen[bytes]) -> None:
-    child.send_signal(signal.SIGSTOP)
-    os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WNOWAIT)
 
 
 def test_a_frozen_worker_wakes_up_beside_the_one_that_runs_its_jobs(
